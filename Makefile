@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh machine with Python 3.11: `make quickstart`, `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install quickstart test lint bench soak clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,test]'
+	touch $@
+
+quickstart: install
+	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	@status=0; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
+
+soak: install
+	$(BIN)/python -m pytest -m soak -s
+
+clean:
+	rm -rf $(VENV) runs

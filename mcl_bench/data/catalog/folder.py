@@ -1,0 +1,205 @@
+"""`folder`: any tree of class folders, with `train/` and `test/` or without.
+
+A class is a folder; all image files below it, at any depth, are its images. Hidden files, files
+of the desktop (`Thumbs.db`, `__MACOSX`) and files that are no images by their extension are
+passed over.
+"""
+
+import functools
+import os
+from pathlib import Path
+
+from mcl_bench.data.catalog.image_files import EXTENSIONS, identity, image_files, passed_over
+from mcl_bench.data.catalog.options import parse_options
+from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Split
+from mcl_bench.data.listing import file_digests, source_digest
+from mcl_bench.records import DataError, UserError
+from mcl_bench.spec.schema import DataSpec, Model
+
+_SPLIT_FOLDERS: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
+_NAMED_AT_MOST = 5
+
+
+class FolderOptions(Model):
+    """`folder` has no options."""
+
+
+class Folder:
+    """The catalog's entry of `folder`."""
+
+    facts = DatasetFacts(
+        name="folder",
+        title="A folder of images, one folder per class",
+        classes=None,
+        images="yours, at data.root: class folders under train/ and test/ (and val/), or alone",
+        citation="yours",
+        licence="yours",
+        needs_root=True,
+        notes="without train/ and test/ a stratified test split (data.test) is cut once",
+    )
+
+    def check(self, data: DataSpec) -> None:
+        """Raise UserError on options, DataError where the tree is absent or has no classes."""
+        parse_options(FolderOptions, data.options, dataset="folder")
+        splits = _split_folders(_root(data))
+        if data.validation == "official" and "validation" not in splits:
+            raise UserError(
+                f"data.validation: official needs a folder val/ in {data.root}, which has none",
+                key="data.validation",
+                remedy="give a share of the training images, such as 0.1",
+            )
+
+    def unused(self, data: DataSpec) -> tuple[str, ...]:
+        """The test split is the folder `test/`, where there is one."""
+        return ("test",) if "test" in _split_folders(_root(data)) else ()
+
+    def open(self, data: DataSpec, *, cache: Path) -> "FolderSource":
+        """List the tree's images."""
+        return FolderSource(_root(data), cache=cache)
+
+
+class FolderSource:
+    """The images of one tree, listed when this is made, read when asked for."""
+
+    def __init__(self, root: Path, *, cache: Path) -> None:
+        self._root = root
+        self._cache = cache
+        splits = _split_folders(root)
+        found = {
+            (split, folder.name): list(image_files(folder))
+            for split, place in splits.items()
+            for folder in _class_folders(place)
+        }
+        empty = [str(splits[split] / name) for (split, name), files in found.items() if not files]
+        if empty:
+            raise DataError(
+                f"class folders without an image: {_some(empty)}",
+                key="data.root",
+                remedy=f"take them away; images end in {' '.join(sorted(EXTENSIONS))}",
+            )
+        self._classes = tuple(sorted({name for split, name in found if split != "test"}))
+        _check_classes(found, root)
+        number = {name: label for label, name in enumerate(self._classes)}
+        self._paths: dict[str, Path] = {}
+        members = []
+        for (split, name), files in found.items():
+            for path in files:
+                member = Member(id=identity(path, root), label=number[name], split=split)
+                self._paths[member.id] = path
+                members.append(member)
+        self._members = tuple(sorted(members, key=lambda member: member.id))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class folders' names, sorted."""
+        return self._classes
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All images, sorted by their path relative to the root."""
+        return self._members
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The hash of every image's path, bytes and class."""
+        names = [
+            os.fspath(self._paths[member.id].relative_to(self._root)) for member in self.members
+        ]
+        digests = file_digests(self._root, names, cache=self._cache)
+        return source_digest(
+            (member.id, digest, self._classes[member.label])
+            for member, digest in zip(self._members, digests, strict=True)
+        )
+
+    @property
+    def extra_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Nothing else is known of an image."""
+        return {}
+
+    def read(self, index: int) -> Example:
+        """One image file."""
+        return Example(picture=self._paths[self._members[index].id].read_bytes(), extra={})
+
+
+def _root(data: DataSpec) -> Path:
+    if data.root is None:
+        raise UserError(
+            "data.root must name the folder of images, got none",
+            key="data.root",
+            remedy="root: path/to/images, which holds one folder per class",
+        )
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise DataError(f"data.root {data.root!r} {state}", key="data.root")
+    return root
+
+
+def _split_folders(root: Path) -> dict[Split | None, Path]:
+    """The folder of each split; {None: root} where the class folders lie in the root itself."""
+    folders = _folders(root)
+    named = {folder.name.lower(): folder for folder in folders}
+    known = set(_SPLIT_FOLDERS.values())
+    nested = [name for name in known & set(named) if _folders(named[name])]
+    if not nested and not (named and set(named) <= known):
+        _class_folders(root)
+        return {None: root}
+    missing = {"train", "test"} - set(named)
+    strangers = set(named) - known
+    if missing or strangers:
+        lacks = [f"has no {name}/" for name in sorted(missing)]
+        also = [f"has {_some([f'{named[name].name}/' for name in sorted(strangers)])} beside them"]
+        raise DataError(
+            f"{root} must hold train/ and test/ (and may hold val/), or class folders only; "
+            f"it {' and '.join(lacks or also)}",
+            key="data.root",
+            remedy="without train/ and test/, a test split is cut from the class folders",
+        )
+    places: dict[Split | None, Path] = {
+        split: named[name] for split, name in _SPLIT_FOLDERS.items() if name in named
+    }
+    for place in places.values():
+        _class_folders(place)
+    return places
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(
+        entry for entry in place.iterdir() if entry.is_dir() and not passed_over(entry.name)
+    )
+
+
+def _class_folders(place: Path) -> list[Path]:
+    """The class folders in `place`, sorted by name; DataError if there are fewer than two."""
+    folders = _folders(place)
+    if len(folders) < 2:
+        raise DataError(
+            f"{place} must hold at least two class folders, got {len(folders)}",
+            key="data.root",
+            remedy="put the images of each class into a folder of its own",
+        )
+    return folders
+
+
+def _check_classes(found: dict[tuple[Split | None, str], list[Path]], root: Path) -> None:
+    """DataError where a class could not be trained or not be scored."""
+    trained = {name for split, name in found if split in (None, "train")}
+    orphans = sorted({name for _, name in found} - trained)
+    if orphans:
+        raise DataError(
+            f"classes of {root} that have no folder in train/: {_some(orphans)}", key="data.root"
+        )
+    lonely = sorted(name for (split, name), files in found.items() if not split and len(files) < 2)
+    if lonely:
+        raise DataError(
+            f"classes of {root} with only 1 image, which cannot be both trained and tested: "
+            f"{_some(lonely)}",
+            key="data.root",
+            remedy="add images or take these folders away; 3 images serve train, validation "
+            "and test",
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

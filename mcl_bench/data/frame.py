@@ -1,0 +1,43 @@
+"""The frame of an image file: how large it is, and where in it something lies.
+
+Legend: P points, each x, y.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Floats = npt.NDArray[np.float64]
+
+_ORIENTATION = 0x0112
+_TURNS: Mapping[int, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
+    2: lambda x, y: (1 - x, y),
+    3: lambda x, y: (1 - x, 1 - y),
+    4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x),
+    6: lambda x, y: (1 - y, x),
+    7: lambda x, y: (1 - y, 1 - x),
+    8: lambda x, y: (y, 1 - x),
+}
+"""Where a point of the file (in shares) is shown, by EXIF orientation; 1 shows it in its place."""
+
+
+def opened(content: bytes) -> Image.Image:
+    """The image of a file, of which only the header is read; OSError if it is no image."""
+    if not content:
+        raise OSError("the file is empty")
+    return Image.open(io.BytesIO(content))
+
+
+def shares(points_P2: npt.ArrayLike, image: Image.Image) -> Floats:
+    """Points in the pixels of a file as shares of the image that it shows, turned as EXIF says.
+
+    0, 0 is the upper left corner and 1, 1 the lower right one; what lies outside stays outside.
+    """
+    width, height = image.size
+    x, y = np.asarray(points_P2, dtype=np.float64).T / [[width], [height]]
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return np.stack((x, y) if turn is None else turn(x, y), axis=-1)

@@ -1,0 +1,21 @@
+"""What a network is trained to minimise: the Mutual-Channel Loss and plain cross-entropy.
+
+Pure torch: no data, no training, no network of its own.
+"""
+
+from mcl_bench.losses.channels import channel_groups, draw_mask
+from mcl_bench.losses.mc import MCLoss, MCLossTerms, alignment_logits, diversity, mc_loss
+from mcl_bench.losses.objective import Objective, ObjectiveTerms, build_objective
+
+__all__ = [
+    "MCLoss",
+    "MCLossTerms",
+    "Objective",
+    "ObjectiveTerms",
+    "alignment_logits",
+    "build_objective",
+    "channel_groups",
+    "diversity",
+    "draw_mask",
+    "mc_loss",
+]

@@ -1,0 +1,286 @@
+"""The words that the rooms share: frozen values, the two seams between rooms, and user errors."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+Stage = Literal["search", "confirm"]
+"""`search` is judged on a validation split of train; `confirm` on test."""
+
+Word = Literal["go", "save", "leave"]
+"""What a trial is told between batches: go on, write a checkpoint, or write one and leave."""
+
+Decision = Literal["go", "stop"]
+"""What a trial is told after an epoch."""
+
+Report = Callable[["EpochRecord"], Decision]
+"""Called with each epoch's record; answers whether the trial goes on."""
+
+TrialName = tuple[str, Stage, int]
+"""What names a trial in its sweep: cell, stage and number."""
+
+TrialState = Literal[
+    "complete", "pruned", "diverged", "failed", "retried", "duplicate", "superseded"
+]
+"""How a trial ended."""
+
+
+class UserError(Exception):
+    """Something the user can mend: told in one message, without a traceback.
+
+    `rule` says what must hold and what was found. `key` is the dotted key of the experiment file
+    it is about; whoever holds the file turns it into `place` (file:line). `remedy` says what to do.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        key: str | None = None,
+        place: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.key = key
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        head = f"{self.place}: " if self.place else ""
+        tail = f"\n  {self.remedy}" if self.remedy else ""
+        return f"{head}{self.rule}{tail}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild_error, (type(self), self.rule, self.key, self.place, self.remedy))
+
+
+class DataError(UserError):
+    """Data that is missing or damaged."""
+
+    exit_code = 3
+
+
+class RunError(UserError):
+    """Something failed while running that no change of the file mends; the sweep can go on."""
+
+    exit_code = 1
+
+
+def _rebuild_error(
+    kind: type[UserError], rule: str, key: str | None, place: str | None, remedy: str | None
+) -> UserError:
+    return kind(rule, key=key, place=place, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialId:
+    """Names one trial: its sweep, cell, stage and Optuna's number within that cell and stage."""
+
+    sweep: str
+    cell: str
+    stage: Stage
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.sweep}/{self.cell}/{self.stage}-{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestGrant:
+    """Opens the test set for one training.
+
+    `entry` is the hash of the line in `looks.jsonl` that recorded this look before the launch.
+    """
+
+    __test__ = False
+
+    cell: str
+    key: str
+    seed: int
+    entry: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that one training needs; crosses processes as plain values.
+
+    `settings` is the resolved flat dotted configuration (`data.*`, `model.*`, `loss.*`,
+    `train.*`, `confirm.*`). `digest` is the source digest of the data and `store` the folder that
+    holds the packed files on this node, so a worker need not read the source again. `folder` is
+    where this lease writes its checkpoint and predictions. `device` is `cpu` or `cuda`; `threads`
+    the CPU threads of torch.
+    """
+
+    id: TrialId
+    settings: Mapping[str, Any]
+    seed: int
+    key: str
+    lease: str
+    device: str
+    threads: int
+    folder: str
+    digest: str
+    store: str
+    grant: TestGrant | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """This config as plain nested values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """The config that `to_dict` wrote."""
+        grant = plain["grant"]
+        return cls(
+            **{
+                **plain,
+                "id": TrialId(**plain["id"]),
+                "grant": None if grant is None else TestGrant(**grant),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch of one trial left: `epoch` counts from 1 (epochs done).
+
+    The timestamp is part of the record, so that sending it again changes nothing.
+    """
+
+    epoch: int
+    timestamp_ms: int
+    metrics: Mapping[str, float]
+    last: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One row of the results table: everything a finished trial leaves."""
+
+    sweep: str
+    cell: str
+    dataset: str
+    backbone: str
+    weights: str
+    arm: str
+    xi: str
+    maps: int
+    parameters: int
+    stage: Stage
+    trial: int
+    seed: int
+    state: TrialState
+    key: str
+    config: Mapping[str, Any]
+    started: float
+    finished: float
+    run_id: str
+    of: int | None = None
+    duplicate_of: str | None = None
+    retry_of: int | None = None
+    epochs: Sequence[EpochRecord] = field(default_factory=tuple)
+    value: float | None = None
+    val_top1: float | None = None
+    val_macro_top1: float | None = None
+    val_loss: float | None = None
+    test_top1: float | None = None
+    test_top5: float | None = None
+    test_macro_top1: float | None = None
+    device_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    cause: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """This record as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, allow_nan=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The record that `to_json` wrote."""
+        plain = json.loads(line)
+        plain["epochs"] = tuple(EpochRecord(**epoch) for epoch in plain["epochs"])
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellWords:
+    """What the record says of a cell: its names, and the network that all its trials share."""
+
+    id: str
+    dataset: str
+    backbone: str
+    weights: str
+    arm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventoryTrial:
+    """One trial as one side (Optuna, MLflow, the table) believes it to be."""
+
+    trial: TrialId
+    state: str
+    steps: tuple[int, ...] = ()
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What one side believes exists."""
+
+    side: str
+    trials: tuple[InventoryTrial, ...]
+
+
+class Tracker(Protocol):
+    """Where the record for people is kept. One writer, the driver; every call can be repeated."""
+
+    def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any]) -> str:
+        """The run id of the sweep, made or found by its id."""
+        ...
+
+    def retire_sweep(self, *, sweep_id: str, name: str) -> None:
+        """Give an older sweep's record, if it carries this id, another name."""
+        ...
+
+    def open_cell(self, cell: CellWords) -> str:
+        """The run id of a cell under the sweep's run, made or found."""
+        ...
+
+    def start_trial(self, config: TrialConfig, *, known_run_id: str | None = None) -> str:
+        """The run id of a trial under its cell's run; sets it running again if it is known."""
+        ...
+
+    def log_epochs(self, run_id: str, records: Sequence[EpochRecord]) -> None:
+        """Send these epochs' metrics; what the run already has is not doubled."""
+        ...
+
+    def finish_trial(self, record: TrialRecord, *, artifacts: Sequence[Path] = ()) -> None:
+        """Send what is missing of a finished trial and close its run."""
+        ...
+
+    def interrupt_trial(self, run_id: str) -> None:
+        """Mark a trial's run as interrupted until it is taken up again."""
+        ...
+
+    def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
+        """Summarise a cell's confirm trials on its run and close it."""
+        ...
+
+    def finish_sweep(self, *, state: str) -> None:
+        """Close the sweep's run, with how it ended."""
+        ...
+
+    def inventory(self) -> Inventory:
+        """All trials of this sweep that the tracker knows."""
+        ...

@@ -1,0 +1,266 @@
+"""How far each sweep is, read beside its driver: trials by state, best so far, what runs now."""
+
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcl_bench.records import Stage, TrialName, TrialRecord
+from mcl_bench.results.folder import read_events, read_records, sweep_folders
+from mcl_bench.results.winners import (
+    CellState,
+    best_search,
+    by_cell,
+    cell_state,
+    derive_superseded,
+)
+from mcl_bench.spec import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTrial:
+    """A trial that has been asked and has not ended: `waiting`, `running` or `interrupted`.
+
+    `epoch` is the last one reported, 0 before the first, and `value` the search metric's then.
+    """
+
+    cell: str
+    stage: Stage
+    trial: int
+    state: str = "waiting"
+    epoch: int = 0
+    value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """One cell: its state, trials by state, best search trial so far, and its open trials."""
+
+    cell: str
+    state: CellState
+    trials: Mapping[str, int]
+    metric: str
+    best_trial: int | None
+    best_value: float | None
+    open: tuple[OpenTrial, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepStatus:
+    """One sweep: its state, its trials by state, and its cells."""
+
+    sweep: str
+    state: str
+    trials: Mapping[str, int]
+    cells: tuple[CellStatus, ...]
+
+
+def status(home: Path, names: Sequence[str] = ()) -> list[SweepStatus]:
+    """The standing of these sweeps under `home`, or of all of them.
+
+    Raises:
+        UserError: there is no sweep of such a name.
+        DataError: a sweep's record is damaged.
+    """
+    return [sweep_status(folder) for folder in sweep_folders(home, names)]
+
+
+def sweep_status(folder: Path) -> SweepStatus:
+    """The standing of the sweep in this folder."""
+    experiment = load(folder / "experiment.yaml")
+    metric = experiment.spec.search.metric
+    running = _driver_runs(folder)
+    ended, trials = _read_open(folder)
+    records = derive_superseded(read_records(folder), metric=metric)
+    known = {(record.cell, record.stage, record.trial) for record in records}
+    still = [_as_left(trial, running) for name, trial in trials.items() if name not in known]
+    own = by_cell(records)
+    cells = tuple(
+        _cell_status(
+            cell.id,
+            own.get(cell.id, []),
+            [trial for trial in still if trial.cell == cell.id],
+            metric=metric,
+            trials=experiment.spec.search.trials,
+            seeds=experiment.spec.confirm.seeds,
+        )
+        for cell in experiment.cells
+    )
+    return SweepStatus(
+        sweep=experiment.name,
+        state="running" if running else ended,
+        trials=_count(records, still),
+        cells=cells,
+    )
+
+
+def status_json(found: Sequence[SweepStatus]) -> dict[str, Any]:
+    """What `status --json` prints, as plain values."""
+    return {
+        "sweeps": [
+            {
+                "sweep": sweep.sweep,
+                "state": sweep.state,
+                "trials": dict(sweep.trials),
+                "cells": [_cell_json(cell) for cell in sweep.cells],
+            }
+            for sweep in found
+        ]
+    }
+
+
+def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
+    """What `status` prints for people, without a line end at its end."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not found:
+        return "no sweep yet"
+    console = Console(width=width, file=io.StringIO(), force_terminal=False, highlight=False)
+    with console.capture() as capture:
+        for sweep in found:
+            table = Table("cell", "state", "trials", "best so far", box=None, pad_edge=False)
+            for cell in sweep.cells:
+                table.add_row(
+                    *map(Text, (cell.cell, cell.state, _counted(cell.trials), _best(cell)))
+                )
+            heading = f"sweep {sweep.sweep}: {sweep.state}, {_counted(sweep.trials)}"
+            console.print(heading, markup=False)
+            console.print(table)
+            for trial in (trial for cell in sweep.cells for trial in cell.open):
+                console.print(f"  {_open_line(trial)}", markup=False)
+            console.print()
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def _driver_runs(folder: Path) -> bool:
+    """Whether a driver holds the sweep's lock.
+
+    A shared lock is asked for and given back at once, on a file opened for reading: it changes
+    nothing, needs no right to write, and two that look at once don't take each other for drivers.
+    """
+    import fcntl
+
+    try:
+        handle = os.open(folder / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _read_open(folder: Path) -> tuple[str, dict[TrialName, OpenTrial]]:
+    """How the last driver ended, and the trials that were asked and not told, in order."""
+    ended = "interrupted"
+    trials: dict[TrialName, OpenTrial] = {}
+    for line in read_events(folder):
+        event = line["event"]
+        if event in {"start", "end"}:
+            ended = line.get("state", "interrupted")
+        if "trial" not in line:
+            continue
+        name: TrialName = (line["cell"], line["stage"], line["trial"])
+        cell, stage, number = name
+        before = trials.get(name) or OpenTrial(cell=cell, stage=stage, trial=number)
+        if event == "tell":
+            trials.pop(name, None)
+        else:
+            trials[name] = _moved(before, line)
+    return ended, trials
+
+
+def _moved(trial: OpenTrial, event: Mapping[str, Any]) -> OpenTrial:
+    """The trial after one of its events."""
+    reported = event["event"] == "report"
+    value = event.get("value") if reported else trial.value
+    return OpenTrial(
+        cell=trial.cell,
+        stage=trial.stage,
+        trial=trial.trial,
+        state="running" if event["event"] in {"launch", "report"} else "waiting",
+        epoch=event["epoch"] if reported else trial.epoch,
+        value=value if value is not None and math.isfinite(value) else None,
+    )
+
+
+def _as_left(trial: OpenTrial, running: bool) -> OpenTrial:
+    """The trial as it stands without a driver: what ran is interrupted."""
+    if running or trial.state == "waiting":
+        return trial
+    return OpenTrial(**{**vars(trial), "state": "interrupted"})
+
+
+def _cell_status(
+    cell: str,
+    records: Sequence[TrialRecord],
+    still: Sequence[OpenTrial],
+    *,
+    metric: str,
+    trials: int,
+    seeds: int,
+) -> CellStatus:
+    best = best_search(records, metric=metric)
+    return CellStatus(
+        cell=cell,
+        state=cell_state(records, metric=metric, trials=trials, seeds=seeds),
+        trials=_count(records, still),
+        metric=metric,
+        best_trial=None if best is None else best.trial,
+        best_value=None if best is None else best.value,
+        open=tuple(still),
+    )
+
+
+def _count(records: Iterable[TrialRecord], still: Iterable[OpenTrial]) -> dict[str, int]:
+    ended = [record.state for record in records]
+    return dict(Counter([*ended, *(trial.state for trial in still)]))
+
+
+def _cell_json(cell: CellStatus) -> dict[str, Any]:
+    best = None
+    if cell.best_trial is not None:
+        best = {"trial": cell.best_trial, "metric": cell.metric, "value": cell.best_value}
+    return {
+        "cell": cell.cell,
+        "state": cell.state,
+        "trials": dict(cell.trials),
+        "best": best,
+        "open": [
+            {
+                "stage": trial.stage,
+                "trial": trial.trial,
+                "state": trial.state,
+                "epoch": trial.epoch,
+                "value": trial.value,
+            }
+            for trial in cell.open
+        ],
+    }
+
+
+def _counted(trials: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in trials.items()) or "no trial yet"
+
+
+def _best(cell: CellStatus) -> str:
+    if cell.best_value is None:
+        return "–"
+    return f"{cell.metric} {cell.best_value:.4f} (search-{cell.best_trial})"
+
+
+def _open_line(trial: OpenTrial) -> str:
+    name = f"{trial.cell}/{trial.stage}-{trial.trial}"
+    if trial.epoch == 0:
+        return f"{name}: {trial.state}"
+    value = "" if trial.value is None else f", {trial.value:.4f}"
+    return f"{name}: {trial.state}, epoch {trial.epoch}{value}"

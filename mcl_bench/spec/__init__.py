@@ -1,0 +1,91 @@
+"""What to run: the experiment file, its cells, their search spaces, keys and seeds."""
+
+from mcl_bench.spec.cells import Cell
+from mcl_bench.spec.editor import json_schema
+from mcl_bench.spec.experiment import Experiment
+from mcl_bench.spec.key import channels_dropped, effective_key
+from mcl_bench.spec.load import load
+from mcl_bench.spec.notes import notes
+from mcl_bench.spec.schema import (
+    AdamWSpec,
+    ArmSpec,
+    AshaSpec,
+    BudgetSpec,
+    ConfirmSpec,
+    CosineSpec,
+    CrossEntropySpec,
+    DataSpec,
+    ExperimentSpec,
+    HyperbandSpec,
+    LossSpec,
+    MatrixSpec,
+    MedianSpec,
+    ModelSpec,
+    MutualChannelSpec,
+    NoPrunerSpec,
+    OptimizerSpec,
+    PrunerSpec,
+    ResolvedConfirm,
+    ResourcesSpec,
+    ScheduleSpec,
+    SearchSpec,
+    SgdSpec,
+    ShortSide,
+    StepSpec,
+    TrackingSpec,
+    TrainSpec,
+    TrialSpec,
+)
+from mcl_bench.spec.seeds import named_seed
+from mcl_bench.spec.settings import flatten, settings_of, trial_spec
+from mcl_bench.spec.single import single_setting
+from mcl_bench.spec.space import Choice, FloatRange, IntRange, Range
+from mcl_bench.spec.text import dump_yaml
+
+__all__ = [
+    "AdamWSpec",
+    "ArmSpec",
+    "AshaSpec",
+    "BudgetSpec",
+    "Cell",
+    "Choice",
+    "ConfirmSpec",
+    "CosineSpec",
+    "CrossEntropySpec",
+    "DataSpec",
+    "Experiment",
+    "ExperimentSpec",
+    "FloatRange",
+    "HyperbandSpec",
+    "IntRange",
+    "LossSpec",
+    "MatrixSpec",
+    "MedianSpec",
+    "ModelSpec",
+    "MutualChannelSpec",
+    "NoPrunerSpec",
+    "OptimizerSpec",
+    "PrunerSpec",
+    "Range",
+    "ResolvedConfirm",
+    "ResourcesSpec",
+    "ScheduleSpec",
+    "SearchSpec",
+    "SgdSpec",
+    "ShortSide",
+    "StepSpec",
+    "TrackingSpec",
+    "TrainSpec",
+    "TrialSpec",
+    "channels_dropped",
+    "dump_yaml",
+    "effective_key",
+    "flatten",
+    "json_schema",
+    "load",
+    "named_seed",
+    "notes",
+    "settings_of",
+    "single_setting",
+    "trial_spec",
+]

@@ -1,0 +1,189 @@
+"""The book of a sweep: the one place where a trial's run, epochs and end are written down.
+
+A trial's end is written in this order: its line in `records.jsonl`, Optuna's tell, the tracker,
+the table. Each can be repeated, so what a crash leaves undone is done at the next start.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from mcl_bench.records import (
+    CellWords,
+    EpochRecord,
+    RunError,
+    Tracker,
+    TrialConfig,
+    TrialName,
+    TrialRecord,
+    UserError,
+)
+from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.folder import SweepFolder
+from mcl_bench.sweep.plan import CellPlan
+from mcl_bench.sweep.studies import Studies
+from mcl_bench.sweep.trials import Running, kept, tidy
+
+Listener = Callable[[Mapping[str, Any]], None]
+"""Told every event as it is written; people's progress is made of these."""
+
+WriteTable = Callable[[Iterable[TrialRecord], Path], None]
+"""Writes the results table; handed in, because this room doesn't know its form."""
+
+TABLE_SECONDS = 30.0
+"""The table is rebuilt at most this often, and at the end."""
+
+TABLE_SHARE = 50.0
+"""So many times longer than a rebuild takes is the pause after it."""
+
+TRACKER_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds to wait after each try of a call of the tracker that failed."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Book:
+    """What has been written of a sweep, in its folder, in Optuna and with the tracker."""
+
+    def __init__(
+        self,
+        *,
+        folder: SweepFolder,
+        studies: Studies,
+        tracker: Tracker,
+        write_table: WriteTable,
+        listener: Listener,
+    ) -> None:
+        self.folder = folder
+        self._studies = studies
+        self._tracker = tracker
+        self._write_table = write_table
+        self._listener = listener
+        self._next_table = 0.0
+        self._records = {
+            (record.cell, record.stage, record.trial): record for record in folder.records()
+        }
+        self._complete = {
+            record.key: record for record in self._records.values() if record.state == "complete"
+        }
+
+    @property
+    def records(self) -> Iterable[TrialRecord]:
+        """The record of every trial that has ended."""
+        return self._records.values()
+
+    def record_of(self, name: TrialName) -> TrialRecord | None:
+        """The record of a trial, if it has ended."""
+        return self._records.get(name)
+
+    def twin(self, key: str) -> TrialRecord | None:
+        """The complete trial with this effective key, if there is one."""
+        return self._complete.get(key)
+
+    def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
+        """Open the sweep's and the cells' runs; close those that a crash left open."""
+        self._ask_tracker(self._tracker.open_sweep, sweep_id=self.folder.id, config=config)
+        for cell in cells:
+            self._ask_tracker(self._tracker.open_cell, cell)
+        for entry in self._ask_tracker(self._tracker.inventory).trials:
+            record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
+            if record is not None and entry.state == "running":
+                self._close_run(record)
+
+    def start_run(self, running: Running, config: TrialConfig) -> str:
+        """The trial's run, made or found; its id is in Optuna before the first metric."""
+        run_id = self._ask_tracker(self._tracker.start_trial, config, known_run_id=running.run_id)
+        if run_id != running.run_id:
+            running.run_id = run_id
+            self._studies.note(*running.name, key=running.setting.key, run_id=run_id)
+            reach("after-run-id")
+        return run_id
+
+    def send(self, running: Running, record: EpochRecord) -> None:
+        """Send one epoch's metrics to the trial's run."""
+        if running.run_id is not None:
+            self._ask_tracker(self._tracker.log_epochs, running.run_id, [record])
+
+    def finish(self, running: Running, record: TrialRecord) -> None:
+        """Write a trial's end, everywhere, in order."""
+        self.folder.record(record)
+        reach("after-record")
+        self._records[running.name] = record
+        if record.state == "complete":
+            self._complete[record.key] = record
+        tidy(self.folder.trial(*running.name))
+        self.tell(running, record)
+        if time.monotonic() > self._next_table:
+            self._rebuild_table()
+            reach("after-table")
+
+    def tell(self, running: Running, record: TrialRecord) -> None:
+        """What follows a trial's line in `records.jsonl`: Optuna, then the tracker."""
+        if record.state not in {"complete", "pruned"}:
+            self._studies.note(*running.name, state=record.state)
+        if record.duplicate_of is not None:
+            self._studies.note(*running.name, duplicate_of=record.duplicate_of)
+        if record.cause is not None:
+            self._studies.note(*running.name, cause=record.cause)
+        self._studies.tell(*running.name, outcome=record.state, value=record.value)
+        reach("after-tell")
+        self._close_run(record)
+        reach("after-tracker")
+        self.say("tell", running, state=record.state, value=record.value, cause=record.cause)
+
+    def say(self, event: str, running: Running | None = None, **details: Any) -> None:
+        """Append an event and tell the listener."""
+        words = (
+            {}
+            if running is None
+            else {"cell": running.cell, "stage": running.stage, "trial": running.number}
+        )
+        self._listener(self.folder.event(event, **words, **details))
+
+    def end(self, state: str, *, cells: Iterable[CellPlan], open_runs: Iterable[Running]) -> None:
+        """Write the table, summarise the cells, and say how the sweep ended."""
+        self._rebuild_table()
+        for running in open_runs:
+            if running.run_id is not None:
+                self._ask_tracker(self._tracker.interrupt_trial, running.run_id)
+        for cell in cells:
+            records = [record for record in self.records if record.cell == cell.id]
+            self._ask_tracker(
+                self._tracker.finish_cell, cell.id, state=cell.state(), records=records
+            )
+        self._ask_tracker(self._tracker.finish_sweep, state=state)
+        self.say("end", state=state)
+
+    def _close_run(self, record: TrialRecord) -> None:
+        folder = self.folder.trial(record.cell, record.stage, record.trial)
+        self._ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
+
+    def _ask_tracker(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call of the tracker, again after a pause while it fails.
+
+        Every such call can be repeated. The driver waits meanwhile; trials train on.
+
+        Raises:
+            RunError: it failed for as long as the pauses last.
+        """
+        for pause in TRACKER_PAUSES:
+            try:
+                return call(*args, **kwargs)
+            except UserError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a tracker's libraries raise
+                fault = error
+                time.sleep(pause)
+        raise RunError(
+            f"the tracking store has not taken the record for {sum(TRACKER_PAUSES):g} s: "
+            f"{type(fault).__name__}: {str(fault).partition(chr(10))[0][:200]}",
+            remedy="nothing is lost: when it is there again, the same command goes on",
+        ) from fault
+
+    def _rebuild_table(self) -> None:
+        began = time.monotonic()
+        self._write_table(self.records, self.folder.path / "results.parquet")
+        ended = time.monotonic()
+        self._next_table = ended + max(TABLE_SECONDS, TABLE_SHARE * (ended - began))

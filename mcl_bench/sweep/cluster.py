@@ -1,0 +1,128 @@
+"""Connecting to Ray: a fresh local one, or the cluster at an address."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mcl_bench.records import UserError
+from mcl_bench.spec import ResourcesSpec
+
+PROBE_SECONDS = 5.0
+"""How long a cluster's address may take to answer."""
+
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no tensorboard files, no CSV
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # nothing is ever restored from Tune's own state
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Environment that keeps Ray to what a sweep needs of it."""
+
+
+@contextmanager
+def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[str, float]]:
+    """The resources of the cluster, connected while the block runs.
+
+    Without an address a local Ray of this process is started, with a token of its own and no
+    dashboard, and ended afterwards.
+
+    Raises:
+        UserError: no cluster answers at `address`.
+    """
+    os.environ.update(QUIET)
+    address = address or None
+    if address is not None:
+        _probe(address)
+    else:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    import ray
+
+    level = logging.INFO if verbose else logging.ERROR
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            logging_level=level,
+            log_to_driver=verbose,
+            namespace="mcl_bench",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        raise _no_answer(address, error) from error
+    for name in ("ray", "ray.tune", "ray.air"):
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
+
+
+def _no_answer(address: str, error: Exception) -> UserError:
+    return UserError(
+        f"no Ray cluster answers at {address}: {error}",
+        remedy="start one with `ray start --head`, or leave --address out for a local one",
+    )
+
+
+def _probe(address: str) -> None:
+    """Refuse a host:port that nobody answers at; Ray itself would try for a minute and more."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        raise _no_answer(address, error) from error
+
+
+def trial_cpus(spec: ResourcesSpec) -> float:
+    """How many CPUs a trial is given, `auto` resolved."""
+    return 1.0 if spec.cpus == "auto" else spec.cpus
+
+
+def trial_resources(spec: ResourcesSpec, cluster: dict[str, float]) -> dict[str, float]:
+    """What one trial is given of this cluster, `auto` resolved: CPUs and GPUs.
+
+    Raises:
+        UserError: the cluster can never place such a trial.
+    """
+    cpus = trial_cpus(spec)
+    gpus = (1.0 if cluster.get("GPU") else 0.0) if spec.gpus == "auto" else spec.gpus
+    for key, kind, need in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
+        have = cluster.get(kind, 0.0)
+        if need > have:
+            raise UserError(
+                f"resources.{key}: a trial needs {need:g} {kind}, the cluster has {have:g}",
+                key=f"resources.{key}",
+                remedy=f"ask for less, e.g. resources.{key}={have:g}",
+            )
+    return {"CPU": cpus, "GPU": gpus}
+
+
+def threads(cpus: float) -> int:
+    """The CPU threads of a trial that is given so many CPUs; the last bits depend on them."""
+    return max(1, int(cpus))
+
+
+def this_machine() -> dict[str, float]:
+    """What a Ray that is started here has to give: its CPUs, and the GPUs that CUDA sees."""
+    from mcl_bench.training import count_gpus
+
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(count_gpus())}
+
+
+def slots(resources: dict[str, float], cluster: dict[str, float]) -> int:
+    """How many trials of these resources the cluster runs at once."""
+    fits = [int(cluster[kind] / need) for kind, need in resources.items() if need > 0]
+    return max(1, min(fits, default=1))

@@ -1,0 +1,149 @@
+"""Ray Tune as a disposable executor: it places trials and says what became of them.
+
+One Tuner runs all cells. The searcher asks the driver, the scheduler passes each epoch on and
+stops what the driver prunes; neither knows a metric, and neither is ever saved or restored.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from mcl_bench.records import UserError
+from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.plan import Finished
+from mcl_bench.sweep.worker import TrialWorker
+
+TRIALS_PER_TUNER = 1000
+"""Tune keeps memory and files for every trial it has seen: a new Tuner now and then drops them."""
+
+
+class DriverSearcher(Searcher):
+    """Asks the driver for trials, at most `slots` at a time, and tells it of lost workers."""
+
+    def __init__(self, driver: Driver, *, slots: int) -> None:
+        super().__init__()
+        self._driver = driver
+        self._slots = slots
+        self._leases: dict[str, str] = {}
+        self._given = 0
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config; None while all slots are taken or nothing can start yet."""
+        if self._given >= TRIALS_PER_TUNER or self._driver.stopping:
+            return str(Searcher.FINISHED)
+        if len(self._leases) >= self._slots:
+            return None
+        try:
+            step = self._driver.next()
+        except UserError as error:
+            self._driver.break_off(error)
+            return str(Searcher.FINISHED)
+        if step is None:
+            return None
+        if isinstance(step, Finished):
+            return str(Searcher.FINISHED)
+        self._given += 1
+        self._leases[trial_id] = step.trial.lease
+        return {
+            "trial": json.dumps(step.trial.to_dict()),
+            "checkpoint": step.checkpoint,
+            "stop": str(self._driver.stop_file),
+            "resources": dict(step.resources),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A Tune trial has ended: by its last result, by our stop, or with its worker."""
+        lease = self._leases.pop(trial_id, None)
+        if lease is None:
+            return
+        try:
+            if not error and result is not None and result.get("lease") == lease:
+                self._driver.on_result(result)
+            self._driver.on_lost(lease)
+        except UserError as fault:
+            self._driver.break_off(fault)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Epochs reach the driver through the scheduler."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is saved: the Optuna storage is the only memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is restored."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class DriverScheduler(FIFOScheduler):
+    """Passes each epoch to the driver and stops the trials that it prunes."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """CONTINUE or STOP, as the driver decides."""
+        try:
+            go = self._driver.on_result(result) == "go"
+        except UserError as error:
+            self._driver.break_off(error)
+            go = False
+        return str(TrialScheduler.CONTINUE if go else TrialScheduler.STOP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def execute(driver: Driver, *, slots: int, verbose: bool = False) -> None:
+    """Run the driver's trials on the connected Ray until none is left."""
+    # Tune keeps one trial pending by default, so actors would start one after another.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+    while not (driver.finished or driver.stopping):
+        scratch = Path(tempfile.mkdtemp(prefix="mcl-bench-tune-"))
+        try:
+            _tuner(driver, slots=slots, scratch=scratch, verbose=verbose).fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tuner(driver: Driver, *, slots: int, scratch: Path, verbose: bool) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(TrialWorker, _placement),
+        tune_config=tune.TuneConfig(
+            search_alg=DriverSearcher(driver, slots=slots),
+            scheduler=DriverScheduler(driver),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch),
+            verbose=2 if verbose else 0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+
+
+def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    wanted = {kind: need for kind, need in config["resources"].items() if need > 0}
+    return tune.PlacementGroupFactory([wanted])
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.trial_id)

@@ -1,0 +1,243 @@
+"""The folder of one sweep: its id, its lock, and the append-only files that a resume reads."""
+
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from mcl_bench import __version__, files
+from mcl_bench.records import DataError, Stage, TestGrant, TrialName, TrialRecord, UserError
+from mcl_bench.spec import Experiment, dump_yaml
+
+APPENDED = ("looks.jsonl", "events.jsonl", "records.jsonl")
+"""The files that only grow; a tail torn by a crash is cut when the sweep is opened."""
+
+
+class SweepFolder:
+    """`runs/sweeps/<name>`, held by one driver at a time while it is open.
+
+    Opening it makes the sweep, with a fresh id, or finds it. The lock is the operating system's:
+    it goes with the process that holds it.
+    """
+
+    def __init__(self, path: Path, *, files_at: str | None = None) -> None:
+        self.path = path
+        self._files = None if files_at is None else Path(files_at).expanduser().absolute()
+        self._facts: dict[str, Any] = {}
+        self._lock = filelock.FileLock(path / "lock", timeout=1)
+        self._looks: dict[tuple[str, str, int], str] = {}
+
+    @property
+    def database(self) -> str:
+        """The URL of the Optuna storage in this folder."""
+        return f"sqlite:///{self.path / 'study.db'}"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep has been made here."""
+        return (self.path / "sweep.json").exists()
+
+    def next_name(self) -> str:
+        """The name that this sweep takes when a new one takes its place."""
+        numbers = itertools.count(1)
+        names = (f"{self.path.name}.{number}" for number in numbers)
+        return next(name for name in names if not (self.path.parent / name).exists())
+
+    def retire(self, name: str) -> None:
+        """Keep this folder under another name; its looks go over to the new sweep's folder."""
+        looks = list(files.read_lines(self.path / "looks.jsonl"))
+        self.path.rename(self.path.parent / name)
+        if looks:
+            files.write_whole(self.path / "looks.jsonl", "".join(f"{line}\n" for line in looks))
+
+    def open(self, experiment: Experiment) -> bool:
+        """Take the lock; make the sweep or mend its files. True if it was there before.
+
+        Raises:
+            UserError: another driver holds the sweep, or the folder can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            driver = {"pid": os.getpid(), "host": socket.gethostname()}
+            files.write_whole(self.path / "driver.json", json.dumps(driver) + "\n")
+        except filelock.Timeout as error:
+            raise UserError(
+                f"sweep {experiment.name} is being run by another driver ({self._holder()})",
+                remedy=f"wait for it, or look at it: mcl-bench status {experiment.name}",
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"the sweep's folder {self.path} can't be written: {error.strerror}",
+                remedy="set MCL_HOME to a folder that you can write to",
+            ) from error
+        for name in APPENDED:
+            files.mend_tail(self.path / name)
+        if not self.exists:
+            self._facts = {
+                "id": secrets.token_hex(4),
+                "created": time.time(),
+                "version": __version__,
+                "digests": {},
+            }
+            self._write_facts()
+        self._facts = _parse(self.path / "sweep.json", 1, (self.path / "sweep.json").read_text())
+        self._looks = {
+            (look["cell"], look["key"], look["seed"]): line
+            for number, line in enumerate(files.read_lines(self.path / "looks.jsonl"), 1)
+            for look in [_parse(self.path / "looks.jsonl", number, line)]
+        }
+        return (self.path / "experiment.yaml").exists()
+
+    @property
+    def id(self) -> str:
+        """The sweep's id: 8 hex digits, made once."""
+        return str(self._facts["id"])
+
+    @property
+    def version(self) -> str:
+        """The version of mcl_bench that made this sweep."""
+        return str(self._facts["version"])
+
+    def hold_digests(self, digests: Mapping[str, str]) -> None:
+        """Remember the digest of each data label's images, or compare it with the remembered one.
+
+        Raises:
+            UserError: the images are not those that this sweep was started with.
+        """
+        known = self._facts["digests"]
+        changed = [label for label in digests if known.get(label, digests[label]) != digests[label]]
+        if changed:
+            lines = [
+                f"  {label}: digest {known[label][:12]} -> {digests[label][:12]}"
+                for label in changed
+            ]
+            raise UserError(
+                "the images are not those of the sweep's trials:\n" + "\n".join(lines),
+                key="data.root",
+                remedy="put the old images back, or start afresh with --new",
+            )
+        if not digests.items() <= known.items():
+            self._facts["digests"] = {**known, **digests}
+            self._write_facts()
+
+    def discard(self) -> None:
+        """Take away a folder in which no sweep has begun."""
+        shutil.rmtree(self.path)
+
+    def spent(self) -> dict[TrialName, tuple[float, float]]:
+        """When each trial was first launched (unix seconds), and its device seconds so far."""
+        spent: dict[TrialName, tuple[float, float]] = {}
+        for number, line in enumerate(files.read_lines(self.path / "events.jsonl"), 1):
+            event = _parse(self.path / "events.jsonl", number, line)
+            if event["event"] not in {"launch", "report"}:
+                continue
+            name = (event["cell"], event["stage"], event["trial"])
+            started, seconds = spent.get(name, (event["time"], 0.0))
+            spent[name] = (started, seconds + event.get("seconds", 0.0))
+        return spent
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last driver came to the sweep's end."""
+        last = list(files.read_lines(self.path / "events.jsonl"))[-1:]
+        if not last:
+            return False
+        event = json.loads(last[0])
+        return event["event"] == "end" and event["state"] in {"complete", "failed"}
+
+    def close(self) -> None:
+        """Let the lock go."""
+        self._lock.release()
+
+    def keep(self, experiment: Experiment) -> None:
+        """Write the resolved experiment file beside the records."""
+        text = f"# sweep {self.id}\n{dump_yaml(experiment.resolved)}"
+        files.write_whole(self.path / "experiment.yaml", text)
+
+    def event(self, event: str, **details: Any) -> dict[str, Any]:
+        """Append one line to `events.jsonl`; returns what was written."""
+        line = {"time": time.time(), "event": event, **details}
+        files.append_line(self.path / "events.jsonl", line, sync=event != "report")
+        return line
+
+    def record(self, record: TrialRecord) -> None:
+        """Append one trial's record; the last line of a trial wins."""
+        files.append_line(self.path / "records.jsonl", record.to_json())
+
+    def records(self) -> Iterator[TrialRecord]:
+        """Every record line, in the order written."""
+        path = self.path / "records.jsonl"
+        for number, line in enumerate(files.read_lines(path), 1):
+            _parse(path, number, line)
+            yield TrialRecord.from_json(line)
+
+    def look(self, *, cell: str, key: str, seed: int, of: int | None) -> TestGrant:
+        """Write down a look at test, once for its cell, key and seed; returns what opens test."""
+        line = self._looks.get((cell, key, seed))
+        if line is None:
+            look = {"cell": cell, "key": key, "seed": seed, "of": of, "time": time.time()}
+            line = files.append_line(self.path / "looks.jsonl", look)
+            self._looks[cell, key, seed] = line
+        return TestGrant(cell=cell, key=key, seed=seed, entry=_entry(line))
+
+    def granted(self, grant: TestGrant) -> bool:
+        """Whether this grant's look is the one written down."""
+        line = self._looks.get((grant.cell, grant.key, grant.seed))
+        return line is not None and _entry(line) == grant.entry
+
+    @property
+    def files(self) -> Path:
+        """What every node that runs trials can see: here, or where the experiment says."""
+        return self.path if self._files is None else self._files / f"{self.path.name}@{self.id}"
+
+    @property
+    def stop_file(self) -> Path:
+        """The file that says stop to running trials, while it exists."""
+        return self.files / "stop"
+
+    def trial(self, cell: str, stage: Stage, number: int) -> Path:
+        """The folder of one trial."""
+        return self.files / "trials" / cell / f"{stage}-{number}"
+
+    def _write_facts(self) -> None:
+        files.write_whole(self.path / "sweep.json", json.dumps(self._facts) + "\n")
+
+    def _holder(self) -> str:
+        try:
+            held = json.loads((self.path / "driver.json").read_text())
+        except FileNotFoundError:
+            return "just started"
+        return f"process {held['pid']} on {held['host']}"
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    """One line of a file that this program wrote.
+
+    Raises:
+        DataError: it has been damaged since.
+    """
+    try:
+        parsed = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"damaged: {error.msg} at column {error.colno}: {line[:40]!r}",
+            place=f"{path}:{number}",
+            remedy="put the file back from a copy, or start the sweep afresh with --new",
+        ) from error
+    if not isinstance(parsed, dict):
+        raise DataError(f"damaged: {line[:40]!r} is no record", place=f"{path}:{number}")
+    return parsed
+
+
+def _entry(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""What changed between the file a sweep was started with and the file it is run with now.
+
+Resources, budgets and places may change freely; more trials, seeds, arms and matrix entries are
+growth. Anything else would put unlike numbers under one name, and is refused with a diff.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcl_bench.records import UserError
+from mcl_bench.spec import Cell, Experiment
+
+FREE = frozenset({"data.root"})
+"""Settings of a cell that can't change its results: the data's digest decides."""
+
+_ABSENT = object()
+
+
+def refuse_changes(old: Experiment, new: Experiment) -> None:
+    """Refuse a file that is not the old one or its growth.
+
+    Raises:
+        UserError: with one line for each difference.
+    """
+    lines = _compare("", _sweep_words(old), _sweep_words(new))
+    cells = {cell.id: cell for cell in new.cells}
+    for cell in old.cells:
+        if cell.id not in cells:
+            lines.append(f"cell {cell.id}: taken away")
+            continue
+        lines += _compare(f"cell {cell.id}: ", _cell_words(cell), _cell_words(cells[cell.id]))
+        lines += _lost_enqueue(cell, cells[cell.id])
+    if lines:
+        diff = "\n".join(f"  {line}" for line in lines)
+        raise UserError(
+            f"sweep {new.name} has trials of another experiment file:\n{diff}",
+            remedy="undo the change, or give the changed experiment a name of its own (name=OTHER)",
+        )
+
+
+def _sweep_words(experiment: Experiment) -> dict[str, Any]:
+    spec = experiment.spec
+    return {
+        "baseline": experiment.baseline,
+        "search.metric": spec.search.metric,
+        "search.sampler": spec.search.sampler,
+        "search.pruner": spec.search.pruner.model_dump(),
+        "train.seed": spec.train.seed,
+        "tracking": spec.tracking.model_dump(),
+    }
+
+
+def _cell_words(cell: Cell) -> dict[str, Any]:
+    settings = {key: value for key, value in cell.settings().items() if key not in FREE}
+    return {**settings, **{f"space {key}": values for key, values in cell.space.items()}}
+
+
+def _lost_enqueue(old: Cell, new: Cell) -> list[str]:
+    kept = tuple(new.enqueue[: len(old.enqueue)]) == tuple(old.enqueue)
+    return [] if kept else [f"cell {old.id}: search.enqueue may only grow at its end"]
+
+
+def _compare(place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
+        if before != after:
+            lines.append(f"{place}{key}: {_shown(before)} -> {_shown(after)}")
+    return lines
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is _ABSENT else str(value)

@@ -1,0 +1,216 @@
+"""Running one sweep from its checked experiment to its end, or as far as it gets."""
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from mcl_bench import __version__
+from mcl_bench.records import Tracker, TrialRecord, UserError
+from mcl_bench.spec import Experiment, load
+from mcl_bench.sweep.book import Book, Listener, WriteTable
+from mcl_bench.sweep.cluster import connected, slots, trial_resources
+from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.folder import SweepFolder
+from mcl_bench.sweep.growth import refuse_changes
+from mcl_bench.sweep.settings import Progress, Settings
+from mcl_bench.sweep.studies import Studies, count_trials
+
+LEAVE_SECONDS = 6.0
+"""How long an interrupted driver waits for running trials to write their checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """How a sweep ended: its state, the exit status, its trials by state, and the failed ones."""
+
+    state: str
+    exit: int
+    trials: Mapping[str, int]
+    failed: tuple[tuple[TrialRecord, Path], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlets:
+    """Whom a sweep tells what: the record for people, the table, and who watches it.
+
+    `check` looks at data and networks, before anything is packed or started.
+    """
+
+    tracker: Tracker
+    write_table: WriteTable
+    listener: Listener
+    check: Callable[[], None]
+    progress: Progress | None = None
+
+
+def run_sweep(
+    experiment: Experiment,
+    *,
+    home: Path,
+    outlets: Outlets,
+    address: str | None = None,
+    verbose: bool = False,
+    new: bool = False,
+) -> SweepOutcome:
+    """Run a sweep, or go on with it; nothing is done where nothing is left to do.
+
+    With `new` a sweep of this name that is there is kept under another one, and a fresh one is
+    run; the looks at test of both count.
+
+    Raises:
+        UserError: another driver holds it, the file was changed, or the cluster can't place it.
+        DataError: data is missing or damaged.
+        RunError: the record could not be kept.
+    """
+    folder = SweepFolder(home / "sweeps" / experiment.name, files_at=experiment.spec.files)
+    if new and folder.exists:
+        folder = _retire(experiment, folder, outlets.tracker)
+    began = folder.open(experiment) and count_trials(folder.database) > 0
+    try:
+        if began:
+            _refuse_version(folder)
+            refuse_changes(load(folder.path / "experiment.yaml"), experiment)
+        return _run(experiment, folder, outlets, address=address, verbose=verbose)
+    except UserError:
+        if not began and count_trials(folder.database) == 0:
+            folder.discard()
+        raise
+    finally:
+        folder.close()
+
+
+def _run(
+    experiment: Experiment,
+    folder: SweepFolder,
+    outlets: Outlets,
+    *,
+    address: str | None,
+    verbose: bool,
+) -> SweepOutcome:
+    store = folder.path.parent.parent / "store"
+    settings = Settings(seed=experiment.spec.train.seed, store=store)
+    studies = Studies(
+        folder.database,
+        sweep=experiment.name,
+        sweep_id=folder.id,
+        cells={cell.id: cell for cell in experiment.cells},
+        search=experiment.spec.search,
+        seed=experiment.spec.train.seed,
+    )
+    book = Book(
+        folder=folder,
+        studies=studies,
+        tracker=outlets.tracker,
+        write_table=outlets.write_table,
+        listener=outlets.listener,
+    )
+    driver = Driver(experiment, book=book, studies=studies, settings=settings, store=store)
+    if driver.finished and folder.closed:
+        return _outcome(book, _final_state(driver))
+    outlets.check()
+    folder.hold_digests(settings.prepare(experiment.cells, outlets.progress))
+    folder.keep(experiment)
+    driver.open()
+    if driver.finished:  # an earlier driver died between its last trial and its end
+        driver.end(_final_state(driver))
+        return _outcome(book, _final_state(driver))
+    return _outcome(book, _drive(experiment, driver, address=address, verbose=verbose))
+
+
+def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> SweepFolder:
+    """Keep the sweep of this name under another; returns the folder of the new one."""
+    folder.open(experiment)
+    try:
+        name = folder.next_name()
+        tracker.retire_sweep(sweep_id=folder.id, name=name)
+        folder.retire(name)
+    finally:
+        folder.close()
+    return SweepFolder(folder.path, files_at=experiment.spec.files)
+
+
+def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbose: bool) -> str:
+    """Run what is left on Ray; the state that the sweep ends in."""
+    with connected(address, verbose=verbose) as cluster:
+        from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+
+        resources = {cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells}
+        at_once = max(slots(needed, cluster) for needed in resources.values())
+        limit = experiment.spec.resources.max_concurrent
+        try:
+            with _interruptible(driver):
+                driver.begin(resources)
+                execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
+        except KeyboardInterrupt:
+            driver.stopping = True
+        if driver.fault is not None:
+            raise driver.fault
+        state = "interrupted" if driver.stopping else _final_state(driver)
+        driver.end(state)
+    return state
+
+
+def _final_state(driver: Driver) -> str:
+    whole = all(cell.state() == "complete" for cell in driver.plan.cells.values())
+    return "complete" if whole else "failed"
+
+
+def _outcome(book: Book, state: str) -> SweepOutcome:
+    failed = tuple(record for record in book.records if record.state == "failed")
+    code = {"interrupted": 130, "failed": 1}.get(state, 1 if failed else 0)
+    return SweepOutcome(
+        state=state,
+        exit=code,
+        trials=dict(Counter(record.state for record in book.records)),
+        failed=tuple(
+            (record, book.folder.trial(record.cell, record.stage, record.trial) / "log.txt")
+            for record in failed
+        ),
+    )
+
+
+def _refuse_version(folder: SweepFolder) -> None:
+    made_by = folder.version
+    if made_by.split(".")[:2] != __version__.split(".")[:2]:
+        raise UserError(
+            f"sweep {folder.path.name} was made by mcl_bench {made_by}, this is {__version__}: "
+            "results compare within one Major.Minor only",
+            remedy=f"go on with mcl_bench {made_by}, or give the sweep another name",
+        )
+
+
+@contextmanager
+def _interruptible(driver: Driver) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the driver: kindly the first time, at once the second.
+
+    Kindly: running trials have `LEAVE_SECONDS` to write their checkpoints.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, kill)
+        signal.signal(signal.SIGALRM, kill)
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS)
+        driver.stop()
+
+    def kill(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,142 @@
+"""One trial as the driver holds it, from its ask to its record; and what it leaves on disk."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcl_bench.records import (
+    CellWords,
+    EpochRecord,
+    Stage,
+    TestGrant,
+    TrialConfig,
+    TrialName,
+    TrialRecord,
+    TrialState,
+)
+from mcl_bench.sweep.settings import Setting
+
+KEPT = ("predictions.parquet", "confusion.json")
+"""What a trial leaves beside its log when its checkpoints are deleted."""
+
+CHECKPOINT = "checkpoint.pt"
+"""The file that a lease writes its checkpoint to."""
+
+
+MEASURED = {
+    "val_top1": "val/top1",
+    "val_macro_top1": "val/macro_top1",
+    "val_loss": "val/loss",
+    "test_top1": "test/top1",
+    "test_top5": "test/top5",
+    "test_macro_top1": "test/macro_top1",
+}
+"""The columns of a record that are metrics of the last epoch, and those metrics' names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A trial to place now; `checkpoint` is where an earlier lease of it got to."""
+
+    trial: TrialConfig
+    resources: Mapping[str, float]
+    checkpoint: str | None
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A trial that has been asked and has not ended."""
+
+    cell: str
+    stage: Stage
+    number: int
+    setting: Setting
+    of: int | None = None
+    k: int = 0
+    run_id: str | None = None
+    grant: TestGrant | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    losses: int = 0
+    epochs: dict[int, EpochRecord] = field(default_factory=dict)
+
+    @property
+    def name(self) -> TrialName:
+        """What names this trial in its sweep."""
+        return self.cell, self.stage, self.number
+
+
+def trial_record(
+    running: Running,
+    *,
+    sweep: str,
+    cell: CellWords,
+    metric: str,
+    state: TrialState,
+    cause: str | None,
+    twin: TrialRecord | None,
+    versions: Mapping[str, str],
+) -> TrialRecord:
+    """The record of a trial that has ended; a duplicate takes the values of its `twin`."""
+    epochs = tuple(running.epochs[epoch] for epoch in sorted(running.epochs))
+    last: Mapping[str, float] = epochs[-1].metrics if epochs else {}
+    measured = (
+        {column: last.get(name) for column, name in {**MEASURED, "value": metric}.items()}
+        if twin is None
+        else {column: getattr(twin, column) for column in (*MEASURED, "value")}
+    )
+    network = running.setting.network
+    return TrialRecord(
+        sweep=sweep,
+        cell=running.cell,
+        dataset=cell.dataset,
+        backbone=cell.backbone,
+        weights=cell.weights,
+        arm=cell.arm,
+        xi=network.xi,
+        maps=network.maps,
+        parameters=network.parameters,
+        stage=running.stage,
+        trial=running.number,
+        of=running.of,
+        seed=running.setting.seed,
+        state=state,
+        key=running.setting.key,
+        duplicate_of=None if twin is None else f"{twin.cell}/{twin.stage}-{twin.trial}",
+        config=dict(running.setting.settings),
+        epochs=epochs,
+        device_seconds=running.seconds,
+        wait_seconds=sum(epoch.metrics.get("time/data_wait_s", 0.0) for epoch in epochs),
+        started=running.started,
+        finished=time.time(),
+        run_id=running.run_id or "",
+        cause=cause,
+        versions=versions,
+        **measured,
+    )
+
+
+def keep_newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that a lease of this trial has written; older leases are deleted."""
+    found = [path for path in folder.glob(f"*/{CHECKPOINT}") if path.is_file()]
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    for lease in [path for path in folder.glob("*") if path.is_dir()]:
+        if newest is None or lease != newest.parent:
+            shutil.rmtree(lease)
+    return newest
+
+
+def tidy(folder: Path) -> None:
+    """Keep what a finished trial leaves, beside its log; delete its leases' folders."""
+    for lease in [path for path in folder.glob("*") if path.is_dir()]:
+        for name in KEPT:
+            if (lease / name).exists():
+                (lease / name).replace(folder / name)
+        shutil.rmtree(lease)
+
+
+def kept(folder: Path) -> list[Path]:
+    """The files that a finished trial has left."""
+    return [folder / name for name in KEPT if (folder / name).exists()]

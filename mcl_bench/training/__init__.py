@@ -1,0 +1,21 @@
+"""Training: networks, optimisation and evaluation, put together as an iterator of epochs."""
+
+from mcl_bench.training.check import check
+from mcl_bench.training.checkpoint import CheckpointError
+from mcl_bench.training.epoch import Diverged
+from mcl_bench.training.facts import NetworkFacts, describe
+from mcl_bench.training.machine import count_gpus, default_device
+from mcl_bench.training.trial import Interrupted, Training, run_trial
+
+__all__ = [
+    "CheckpointError",
+    "Diverged",
+    "Interrupted",
+    "NetworkFacts",
+    "Training",
+    "check",
+    "count_gpus",
+    "default_device",
+    "describe",
+    "run_trial",
+]

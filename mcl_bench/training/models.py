@@ -1,0 +1,84 @@
+"""Networks: a backbone from the registry, the channels that make it ξ maps per class, and a head.
+
+A network knows nothing of the loss it is trained with, so that all arms of a cell's data and model
+share parameter names and, for one seed, bit-equal initial weights.
+"""
+
+# B batch, K classes, C maps, H×W positions
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mcl_bench.losses import channel_groups
+from mcl_bench.spec import ModelSpec
+from mcl_bench.training.backbones import BACKBONES, conv_bn_relu
+from mcl_bench.training.heads import build_head
+from mcl_bench.training.weights import load_weights
+
+
+class NetworkOutput(NamedTuple):
+    """What a network makes of a batch: `logits` B×K, and `maps` B×C×H×W, which are >= 0."""
+
+    logits: Tensor
+    maps: Tensor
+
+
+class Network(nn.Module):
+    """A backbone, its channels and a head.
+
+    `groups` says how many of the maps belong to each class, in order. `loaded` names the
+    parameters that came with loaded weights: none where `model.weights` is `none`.
+    """
+
+    def __init__(self, spec: ModelSpec, num_classes: int) -> None:
+        super().__init__()
+        backbone = BACKBONES[spec.backbone]
+        self.groups = map_groups(spec, num_classes)
+        self.loaded: frozenset[str] = frozenset()
+        self.backbone = backbone.build()
+        self.channels: nn.Module = nn.Identity()
+        if spec.channels == "adapter":
+            self.channels = conv_bn_relu(backbone.maps, sum(self.groups), kernel=1)
+        self.head = build_head(spec.head, sum(self.groups), num_classes)
+
+    def forward(self, images_B3HW: Tensor) -> NetworkOutput:
+        """The logits, and the maps that they were made from."""
+        images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
+        maps_BCHW = self.channels(self.backbone(images_B3HW))
+        return NetworkOutput(logits=self.head(maps_BCHW), maps=maps_BCHW)
+
+
+def map_groups(spec: ModelSpec, num_classes: int) -> tuple[int, ...]:
+    """The maps of each class, in order: ξ for each with `adapter`, the backbone's own shared out.
+
+    Raises ValueError where the backbone has fewer maps than there are classes.
+    """
+    if spec.channels == "adapter":
+        assert isinstance(spec.xi, int), "an adapter's ξ is resolved"
+        return (spec.xi,) * num_classes
+    return tuple(channel_groups(num_classes, BACKBONES[spec.backbone].maps))
+
+
+def xi_text(groups: Sequence[int]) -> str:
+    """ξ as the record writes it: `3`, or `10-11` where the classes' shares are uneven."""
+    low, high = min(groups), max(groups)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def build_network(spec: ModelSpec, num_classes: int, *, seed: int) -> Network:
+    """A network whose initial weights depend on the seed and on the weights it loads, only.
+
+    It seeds torch's global generator with it. The weights are laid out channels-last, which is
+    faster for small convolutions on CPUs and for all on GPUs. Raises what `load_weights` raises.
+    """
+    torch.manual_seed(seed)
+    network = Network(spec, num_classes)
+    if spec.weights != "none":
+        load_weights(network.backbone, spec)
+        network.loaded = frozenset(
+            name for name, _ in network.named_parameters() if name.startswith("backbone.")
+        )
+    return network.to(memory_format=torch.channels_last)

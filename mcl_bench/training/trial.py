@@ -1,0 +1,318 @@
+"""One training: an iterator of epochs that can be stopped anywhere and go on bit for bit."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mcl_bench import data, files
+from mcl_bench.losses import ObjectiveTerms, build_objective
+from mcl_bench.records import EpochRecord, Report, TrialConfig, Word
+from mcl_bench.spec import named_seed, trial_spec
+from mcl_bench.training.checkpoint import (
+    Checkpoint,
+    installed_versions,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mcl_bench.training.epoch import Diverged, EpochSums
+from mcl_bench.training.evaluation import Evaluation, evaluate
+from mcl_bench.training.inputs import open_inputs
+from mcl_bench.training.models import build_network
+from mcl_bench.training.optimisation import build_optimizer, lr_factor, set_lr
+from mcl_bench.training.precision import Precision
+
+log = logging.getLogger(__name__)
+
+Control = Callable[[], Word]
+"""Asked between batches: go on, write a checkpoint, or write one and leave."""
+
+
+class Interrupted(Exception):
+    """A training was told to leave; `checkpoint` is where it can be taken up."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(f"left, to be taken up from {checkpoint}")
+        self.checkpoint = checkpoint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Interrupted, (self.checkpoint,))
+
+
+def always_go() -> Word:
+    """The word of a control that never interrupts."""
+    return "go"
+
+
+class Training(Iterator[EpochRecord]):
+    """One training of one configuration with one seed: yields a record per epoch.
+
+    `records` are those so far, the ones out of `checkpoint` included. With a checkpoint the
+    training goes on where it was written, and leaves the same tensors and, but for times, the same
+    records as one that never stopped (on one build of torch, on a CPU).
+
+    It sets torch's number of threads and seeds its global generator: one at a time in a process.
+
+    Raises ValueError where stage and grant do not fit, DataError where a packed file is missing,
+    CheckpointError for a checkpoint that is not this trial's; while iterating, Diverged for a loss
+    that is not finite, before that epoch's record, and Interrupted when told to leave.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        checkpoint: Path | None = None,
+        *,
+        control: Control = always_go,
+    ) -> None:
+        torch.set_num_threads(config.threads)
+        self.config = config
+        self.spec = trial_spec(dict(config.settings))
+        self.records: list[EpochRecord] = []
+        self._control = control
+        self._device = torch.device(config.device)
+        self._precision = Precision(name=self.spec.train.precision, device_type=self._device.type)
+        self._inputs = open_inputs(config, self.spec, device=self._device)
+        network = build_network(
+            self.spec.model, len(self._inputs.classes), seed=named_seed(config.seed, "init")
+        )
+        self.network = network.to(self._device)
+        torch.manual_seed(named_seed(config.seed, "loss"))
+        self._mask_generator = torch.Generator()
+        self._mask_generator.manual_seed(named_seed(config.seed, "mask"))
+        self.objective = build_objective(
+            self.spec.loss,
+            groups=network.groups,
+            class_weights=self._inputs.class_weights,
+            generator=self._mask_generator,
+        ).to(self._device)
+        self.optimizer = build_optimizer(
+            self.spec.train.optimizer, network=self.network, objective=self.objective
+        )
+        self._sums = EpochSums(epoch=1, device_type=self._device.type)
+        self._mark: float | None = None
+        self._closed = False
+        if checkpoint is not None:
+            self._restore(read_checkpoint(checkpoint, key=config.key))
+
+    @property
+    def finished(self) -> bool:
+        """True once every epoch has its record."""
+        return len(self.records) == self.spec.train.epochs
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> EpochRecord:
+        if self._closed or self.finished:
+            raise StopIteration
+        self._mark = time.perf_counter()
+        try:
+            self._train_epoch()
+            record = self._finish_epoch()
+        except (Diverged, Interrupted):
+            self.close()
+            raise
+        self._mark = None
+        self.records.append(record)
+        self._sums = EpochSums(epoch=record.epoch + 1, device_type=self._device.type)
+        return record
+
+    def close(self) -> None:
+        """End the training; it yields no more. Closing twice does nothing."""
+        self._closed = True
+
+    def write_checkpoint(self) -> Path:
+        """Write `checkpoint.pt` into the trial's folder, at an epoch's end or in its middle."""
+        self._count_seconds()
+        generators = {"torch": torch.get_rng_state(), "mask": self._mask_generator.get_state()}
+        if self._device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self._device)
+        path = Path(self.config.folder) / "checkpoint.pt"
+        write_checkpoint(
+            path,
+            Checkpoint(
+                key=self.config.key,
+                versions=installed_versions(),
+                sums=self._sums.to_dict(),
+                records=[record.to_dict() for record in self.records],
+                network=self.network.state_dict(),
+                objective=self.objective.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                generators=generators,
+            ),
+        )
+        return path
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        versions = installed_versions()
+        if dict(checkpoint.versions) != versions:
+            log.warning(
+                "%s goes on with %s from a checkpoint of %s: the numbers may differ",
+                self.config.id,
+                versions,
+                checkpoint.versions,
+            )
+        self.network.load_state_dict(checkpoint.network)
+        self.objective.load_state_dict(checkpoint.objective)
+        self.optimizer.load_state_dict(dict(checkpoint.optimizer))
+        torch.set_rng_state(checkpoint.generators["torch"])
+        self._mask_generator.set_state(checkpoint.generators["mask"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(checkpoint.generators["cuda"], self._device)
+        self.records = [EpochRecord(**record) for record in checkpoint.records]
+        self._sums = EpochSums.from_dict(checkpoint.sums, device_type=self._device.type)
+        if self.finished and self._inputs.test is not None:
+            # The checkpoint may come from another lease, whose folder keeps the answers.
+            self._keep_answers(self._evaluate(self._inputs.test, "test"))
+
+    def _obey(self) -> None:
+        word = self._control()
+        if word == "go":
+            return
+        path = self.write_checkpoint()
+        if word == "leave":
+            raise Interrupted(path)
+
+    def _count_seconds(self) -> None:
+        if self._mark is None:
+            return
+        now = time.perf_counter()
+        self._sums.seconds += now - self._mark
+        self._mark = now
+
+    def _train_epoch(self) -> None:
+        self.network.train()
+        batches = self._inputs.train.epoch(self._sums.epoch - 1, start=self._sums.steps)
+        while True:
+            self._obey()
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._sums.wait_seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            self._step(batch.images, batch.target)
+
+    def _step(self, images_B3HW: Tensor, target_B: Tensor) -> None:
+        steps_per_epoch = len(self._inputs.train)
+        factor = lr_factor(
+            self.spec.train.schedule,
+            step=(self._sums.epoch - 1) * steps_per_epoch + self._sums.steps,
+            steps_per_epoch=steps_per_epoch,
+            epochs=self.spec.train.epochs,
+        )
+        set_lr(self.optimizer, factor)
+        with self._precision.autocast():
+            output = self.network(images_B3HW)
+        logits_BK = output.logits.float()
+        terms: ObjectiveTerms = self.objective(logits_BK, output.maps.float(), target_B)
+        self.optimizer.zero_grad()
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        correct = (logits_BK.detach().argmax(1) == target_B).sum()
+        self._sums.add(terms, correct=correct, images=len(target_B))
+
+    def _finish_epoch(self) -> EpochRecord:
+        epoch = self._sums.epoch
+        last = epoch == self.spec.train.epochs
+        scores = self._validation_scores() | self._test_scores(last=last)
+        self._count_seconds()
+        return EpochRecord(
+            epoch=epoch,
+            timestamp_ms=time.time_ns() // 1_000_000,
+            metrics=self._sums.metrics() | scores,
+            last=last,
+        )
+
+    def _evaluate(self, batches: data.Batches, name: str) -> Evaluation:
+        evaluation = evaluate(self.network, batches, precision=self._precision, between=self._obey)
+        if not torch.tensor(evaluation.loss).isfinite():
+            raise Diverged(f"{name}/loss", epoch=self._sums.epoch, step=self._sums.steps)
+        return evaluation
+
+    def _validation_scores(self) -> dict[str, float]:
+        if self._inputs.validation is None:
+            return {}
+        found = self._evaluate(self._inputs.validation, "val")
+        scores = _accuracies("val", found) | {"val/loss": found.loss}
+        if self._inputs.test is None:
+            scores |= _channels("channels", found)
+        return scores | self._best(found.top1)
+
+    def _best(self, val_top1: float) -> dict[str, float]:
+        """The best epoch so far by val/top1, ties to the earlier: recorded, never used."""
+        epoch = self._sums.epoch
+        if self.records and self.records[-1].metrics["best/val/top1"] >= val_top1:
+            before = self.records[-1].metrics
+            return {"best/val/top1": before["best/val/top1"], "best/epoch": before["best/epoch"]}
+        return {"best/val/top1": val_top1, "best/epoch": float(epoch)}
+
+    def _test_scores(self, *, last: bool) -> dict[str, float]:
+        gap = self.spec.confirm.gap
+        if self._inputs.test is None or not (last or gap):
+            return {}
+        found = self._evaluate(self._inputs.test, "test")
+        scores: dict[str, float] = {}
+        if gap:
+            scores |= {"gap/top1": found.top1} | _channels("gap/channels", found)
+        if last:
+            scores |= _accuracies("test", found) | _channels("channels", found)
+            self._keep_answers(found)
+        return scores
+
+    def _keep_answers(self, found: Evaluation) -> None:
+        folder = Path(self.config.folder)
+        classes = self._inputs.classes
+        data.write_predictions(
+            folder / "predictions.parquet",
+            image_ids=[self._inputs.test_ids[index] for index in found.indices_N.tolist()],
+            label=found.label_N.tolist(),
+            predicted=found.predicted_N.tolist(),
+            correct=(found.predicted_N == found.label_N).tolist(),
+            top5=found.in_top5_N.tolist(),
+            probability=found.probability_N.tolist(),
+        )
+        table = {"classes": list(classes), "counts": found.confusion_KK.tolist()}
+        files.write_whole(folder / "confusion.json", json.dumps(table, ensure_ascii=False) + "\n")
+
+
+def _accuracies(split: str, found: Evaluation) -> dict[str, float]:
+    return {
+        f"{split}/top1": found.top1,
+        f"{split}/top5": found.top5,
+        f"{split}/macro_top1": found.macro_top1,
+    }
+
+
+def _channels(prefix: str, found: Evaluation) -> dict[str, float]:
+    return {
+        f"{prefix}/diversity": found.channels.diversity,
+        f"{prefix}/alignment": found.channels.alignment,
+    }
+
+
+def run_trial(
+    config: TrialConfig,
+    report: Report,
+    *,
+    checkpoint: Path | None = None,
+    control: Control = always_go,
+) -> EpochRecord:
+    """Train in this process and return the last record; stops early when `report` says so.
+
+    The records out of `checkpoint` are reported again first. Raises what Training raises.
+    """
+    training = Training(config, checkpoint, control=control)
+    try:
+        for record in chain(tuple(training.records), training):
+            if report(record) == "stop":
+                return record
+    finally:
+        training.close()
+    return training.records[-1]

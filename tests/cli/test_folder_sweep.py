@@ -1,0 +1,115 @@
+"""Sweeps on a folder of images that nobody prepared, and on one that is taken away."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from running import command, environment, mcl_bench, read_lines
+
+TEN_LINES = """\
+version: 1
+name: mine
+data: {name: folder, root: ROOT, resize: 32, crop: 32, validation: 0.3}
+model: {backbone: convnet, weights: none, channels: adapter, head: avgmax}
+arms: {ce: {loss: {name: ce}}, mc: {loss: {name: mc}}}
+train: {epochs: 2, batch_size: 8, optimizer: {name: adamw, lr: 0.01}}
+search:
+  trials: 2
+  space: {train.optimizer.lr: {log: [0.001, 0.1]}}
+confirm: {seeds: 2}
+"""
+
+
+def draw(path: Path, *, hue: int, seed: int, mode: str = "RGB", **save: object) -> None:
+    noise = np.random.default_rng(seed).integers(0, 80, (40, 48, 3), dtype=np.uint8)
+    noise[..., hue % 3] += 120 + 10 * (hue // 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).convert(mode).save(path, **save)
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Class folders of 3 to 60 images in every common form."""
+    root = tmp_path / "my photos"
+    for index, (name, count) in enumerate({"Blåmes": 3, "house sparrow": 20, "kauz": 60}.items()):
+        for seed in range(count):
+            draw(root / name / f"bild {seed}.png", hue=index, seed=100 * index + seed)
+    draw(root / "Blåmes" / "ärlig.jpg", hue=0, seed=1)
+    draw(root / "house sparrow" / "grey.jpg", hue=1, seed=2, mode="L")
+    draw(root / "house sparrow" / "palette.png", hue=1, seed=3, mode="P")
+    draw(root / "kauz" / "print.jpg", hue=2, seed=4, mode="CMYK")
+    draw(root / "kauz" / "turned.jpg", hue=2, seed=5, exif=turned())
+    (root / ".DS_Store").write_bytes(b"\0\1")
+    (root / "kauz" / ".DS_Store").write_bytes(b"\0\1")
+    return root
+
+
+def test_a_ten_line_file_runs_a_folder_of_unprepared_images(
+    tmp_path: Path, photographs: Path
+) -> None:
+    assert len(TEN_LINES.splitlines()) == 10
+    file = tmp_path / "mine.yaml"
+    file.write_text(TEN_LINES.replace("ROOT", f'"{photographs}"'))
+    home = tmp_path / "runs"
+    done = mcl_bench("sweep", str(file), "--json", home=home)
+    told = json.loads(done.stdout)
+    assert told["state"] == "complete"
+    assert [row["n"] for row in told["rows"]] == [2, 2]
+    assert {row["dataset"] for row in told["rows"]} == {"folder"}
+
+
+def test_search_runs_without_source_and_test_and_confirm_fails_by_name(
+    tmp_path: Path, photographs: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(TEN_LINES.replace("ROOT", f'"{photographs}"'))
+    home = tmp_path / "runs"
+    store = home / "store"
+    with subprocess.Popen(
+        command("sweep", str(file)),
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sweep:
+        deadline = time.monotonic() + 60
+        while not (list(store.glob("*.test.arrow")) and len(list(store.glob("*.arrow"))) > 1):
+            assert time.monotonic() < deadline
+            assert sweep.poll() is None
+            time.sleep(0.05)
+        (test_file,) = store.glob("*.test.arrow")
+        test_file.unlink()
+        shutil.rmtree(photographs)
+        _, errors = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    rows = pq.read_table(home / "sweeps/mine/results.parquet").to_pylist()
+    search = [row for row in rows if row["stage"] == "search"]
+    confirm = [row for row in rows if row["stage"] == "confirm"]
+    assert len(search) == 4
+    assert {row["state"] for row in search} <= {"complete", "pruned"}
+    assert {row["state"] for row in confirm} == {"failed"}
+    assert all(test_file.name in row["cause"] for row in confirm)
+    assert test_file.name in errors
+    assert "Traceback" not in errors
+    looks = read_lines(home / "sweeps/mine/looks.jsonl")
+    assert len(looks) == len(confirm) == 4
+
+
+def test_a_missing_folder_is_told_with_its_place_and_exit_3(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(TEN_LINES.replace("ROOT", '"nowhere/at/all"'))
+    done = mcl_bench("sweep", str(file), home=tmp_path / "runs", code=3)
+    assert f"{file}:3" in done.stderr
+    assert "nowhere/at/all" in done.stderr

@@ -1,0 +1,206 @@
+"""What the data room refuses before anything starts, and the sets that come with a package."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mcl_bench import data
+from mcl_bench.data.catalog.elpv import Elpv
+from mcl_bench.records import DataError, TestGrant, UserError
+from mcl_bench.spec.schema import (
+    CrossEntropySpec,
+    DataSpec,
+    ModelSpec,
+    ShortSide,
+    TrainSpec,
+    TrialSpec,
+)
+
+HAS_ELPV = importlib.util.find_spec("elpv_dataset") is not None
+needs_elpv = pytest.mark.skipif(not HAS_ELPV, reason="needs the extra elpv")
+
+
+@dataclass(frozen=True)
+class Cell:
+    spec: TrialSpec
+    data_label: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    cells: tuple[Cell, ...]
+
+
+def experiment(*specs: DataSpec) -> Experiment:
+    return Experiment(
+        tuple(
+            Cell(
+                TrialSpec(
+                    data=spec,
+                    model=ModelSpec(backbone="convnet"),
+                    loss=CrossEntropySpec(name="ce"),
+                    train=TrainSpec(),
+                ),
+                f"{spec.name}_{number}",
+            )
+            for number, spec in enumerate(specs)
+        )
+    )
+
+
+def parts(**changes: Any) -> DataSpec:
+    return DataSpec(name="parts", **{"resize": 64, "crop": 64, **changes})
+
+
+@pytest.mark.parametrize(
+    ("spec", "key", "words"),
+    [
+        (parts(resize=ShortSide(short=9)), "data.resize", "{short: 9}"),
+        (parts(crop=65), "data.crop", "got 65 and 64"),
+        (parts(augment="crop_flp"), "data.augment", "did you mean crop_flip?"),
+        (parts(store="encoded"), "data.store", "'encoded'"),
+        (parts(root="/somewhere"), "data.root", "'/somewhere'"),
+        (parts(options={"clases": 3}), "data.options.clases", "did you mean classes?"),
+        (parts(options={"classes": 1}), "data.options.classes", "got 1"),
+        (parts(options={"classes": "12"}), "data.options.classes", "got '12'"),
+        (parts(options={"parts": 1}), "data.options.parts", "got 1"),
+        (parts(validation="official"), "data.validation", "parts has no validation split"),
+        (DataSpec(name="cub"), "data.name", "got 'cub'"),
+        (DataSpec(name="digits", options={"size": 3}), "data.options.size", "digits"),
+        (DataSpec(name="folder"), "data.root", "got none"),
+    ],
+)
+def test_a_value_that_cannot_be_served_is_refused_with_key_and_value(
+    spec: DataSpec, key: str, words: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        data.check(experiment(spec))
+    assert raised.value.key == key
+    assert words in str(raised.value)
+    assert raised.value.exit_code == 2
+
+
+def test_good_data_pass(flat: Path) -> None:
+    specs = [parts(augment=name, balance="sampling") for name in ("none", "dihedral")]
+    specs += [DataSpec(name="digits", resize=8, crop=8), DataSpec(name="folder", root=str(flat))]
+    data.check(experiment(*specs))
+
+
+def test_official_validation_needs_a_val_folder(flat: Path, split: Path) -> None:
+    data.check(experiment(DataSpec(name="folder", root=str(split), validation="official")))
+    with pytest.raises(UserError, match="needs a folder val/"):
+        data.check(experiment(DataSpec(name="folder", root=str(flat), validation="official")))
+
+
+@pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        (parts(test=0.3), "data.test"),
+        (parts(max_faults=2), "data.max_faults"),
+        (DataSpec(name="digits", max_faults=2), "data.max_faults"),
+    ],
+)
+def test_a_value_that_no_data_can_use_is_refused(spec: DataSpec, key: str) -> None:
+    with pytest.raises(UserError, match=f"{key} says nothing of {spec.name}, got") as raised:
+        data.check(experiment(spec))
+    assert raised.value.key == key
+
+
+def test_a_share_of_test_images_is_used_where_no_test_folder_is(flat: Path, split: Path) -> None:
+    cut, given = (DataSpec(name="folder", root=str(root), test=0.3) for root in (flat, split))
+    data.check(experiment(cut))
+    data.check(experiment(given, cut, parts(test=0.3)))
+    with pytest.raises(UserError, match=r"data\.test says nothing of folder, got 0\.3"):
+        data.check(experiment(given, parts(), DataSpec(name="digits", test=0.4)))
+
+
+def test_a_missing_root_is_missing_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist") as raised:
+        data.check(experiment(DataSpec(name="folder", root=str(tmp_path / "no"))))
+    assert raised.value.exit_code == 3
+
+
+def test_of_several_data_the_faulty_one_is_named() -> None:
+    with pytest.raises(UserError, match=r"\(data parts_1\)") as raised:
+        data.check(experiment(parts(), parts(crop=65)))
+    assert raised.value.key == "data.crop"
+
+
+def test_check_writes_nothing(flat: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    data.check(experiment(DataSpec(name="folder", root=str(flat))))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_catalog_tells_its_facts() -> None:
+    facts = {one.name: one for one in data.names()}
+    assert set(facts) == {"parts", "elpv", "digits", "folder", "cub200"}
+    assert [name for name, one in facts.items() if one.needs_root] == ["folder", "cub200"]
+    assert facts["elpv"].licence == "CC-BY-NC-SA-4.0"
+    for one in facts.values():
+        assert all((one.title, one.images, one.citation, one.licence))
+
+
+def test_digits_are_those_of_scikit_learn(store: Path, grant: TestGrant) -> None:
+    from sklearn.datasets import load_digits
+
+    spec = DataSpec(name="digits", resize=8, crop=8)
+    packed = data.prepare(spec, store=store)
+    assert packed.num_train + packed.num_test == 1797
+    assert packed.classes == tuple("0123456789")
+    test = data.open_test(packed, grant)
+    assert torch.bincount(test.labels).min() >= 34
+    digits: Any = load_digits()
+    for position in (0, 100, 300):
+        number = int(test.ids[position])
+        pixels = test.pixels[torch.tensor([position])][0].numpy()
+        assert (pixels == pixels[:1]).all()
+        assert np.array_equal(np.rint(pixels[0] / 255 * 16), digits.images[number])
+        assert test.labels[position] == digits.target[number]
+
+
+@needs_elpv
+def test_elpv_has_its_four_grades(store: Path) -> None:
+    from mcl_bench.data.catalog.elpv import ElpvOptions, ElpvSource, _package_data
+
+    counts = {
+        kind: np.bincount(
+            [
+                member.label
+                for member in ElpvSource(
+                    _package_data(), options=ElpvOptions(types=kind), cache=store
+                ).members
+            ]
+        ).tolist()
+        for kind in ("all", "mono", "poly")
+    }
+    assert counts == {
+        "all": [1508, 295, 106, 715],
+        "mono": [588, 117, 56, 313],
+        "poly": [920, 178, 50, 402],
+    }
+
+
+@needs_elpv
+def test_elpv_is_packed_with_a_stratified_test_cut(store: Path, grant: TestGrant) -> None:
+    spec = DataSpec(name="elpv", resize=32, crop=32, options={"types": "mono"})
+    packed = data.prepare(spec, store=store)
+    assert (packed.num_train, packed.num_test) == (859, 215)
+    test = data.open_test(packed, grant)
+    assert torch.bincount(test.labels).tolist() == [118, 23, 11, 63]
+    assert not set(test.ids) & set(data.open_train(packed).ids)
+    brightness = test.pixels[torch.arange(len(test))].float().mean().item() / 255
+    assert 0.4 < brightness < 0.75
+
+
+def test_without_its_package_elpv_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(DataError) as raised:
+        Elpv().check(DataSpec(name="elpv"))
+    assert "pip install 'mcl-bench[elpv]'" in str(raised.value)
+    assert raised.value.exit_code == 3

@@ -1,0 +1,18 @@
+"""What this version takes of a key that it once refused in part."""
+
+from pathlib import Path
+
+import pytest
+from spec_files import BASE, read
+
+
+@pytest.mark.parametrize("balance", ["none", "weights", "sqrt_weights", "sampling"])
+def test_every_way_to_balance_classes_is_accepted(tmp_path: Path, balance: str) -> None:
+    text = BASE.replace("{name: parts}", f"{{name: parts, balance: {balance}}}")
+    assert {cell.spec.data.balance for cell in read(tmp_path, text).cells} == {balance}
+
+
+def test_balanced_sampling_can_be_searched_beside_weights(tmp_path: Path) -> None:
+    space = "search: {space: {data.balance: {choice: [none, sqrt_weights, sampling]}}}\n"
+    for cell in read(tmp_path, BASE + space).cells:
+        assert set(cell.space["data.balance"].ends) == {"none", "sqrt_weights", "sampling"}

@@ -1,0 +1,150 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mcl_bench.records import UserError
+from mcl_bench.spec import Choice, IntRange, load, settings_of
+from mcl_bench.spec.support import SUPPORTED
+from mcl_bench.training import check
+from mcl_bench.training.heads import HEADS
+from mcl_bench.training.weights import MEMBERS
+
+
+@pytest.fixture
+def tell(spec: Any) -> Any:
+    """What `check` says of one cell with these changes and this space; None if it lets it pass."""
+
+    def ask(
+        space: dict[str, Any] | None = None, classes: int = 12, **changes: Any
+    ) -> UserError | None:
+        base = spec(**changes)
+        cell = SimpleNamespace(
+            spec=base,
+            space=space or {},
+            data_label="parts",
+            settings=lambda params: settings_of(base) | dict(params),
+        )
+        try:
+            check(SimpleNamespace(cells=(cell,)), {"parts": classes})  # type: ignore[arg-type]
+        except UserError as error:
+            return error
+        return None
+
+    return ask
+
+
+NATIVE = {"channels": "native", "xi": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "rule"),
+    [
+        (
+            {"model": {"backbone": "convnt"}},
+            "model.backbone",
+            "model.backbone 'convnt' is not known; the nearest is 'convnet'",
+        ),
+        ({"model": {"backbone": "Q"}}, "model.backbone", "'Q' is not known"),
+        (
+            {"train": {"epochs": 2, "schedule": {"warmup_epochs": 2.0}}},
+            "train.schedule.warmup_epochs",
+            r"less than train.epochs \(2\), got 2",
+        ),
+        (
+            {"model": {"backbone": "resnet18"}, "data": {"crop": 32}},
+            "data.crop",
+            "data.crop 32 leaves resnet18 maps of 1×1",
+        ),
+        (
+            {"model": {"backbone": "vgg16_bn", **NATIVE}, "classes": 513},
+            "model.channels",
+            "vgg16_bn's 512 maps, fewer than the 513 classes",
+        ),
+        (
+            {"model": {"weights": "imagenet"}},
+            "model.weights",
+            "model.weights imagenet is not published for convnet",
+        ),
+        (
+            {"model": {"weights": "not/there.pth"}},
+            "model.weights",
+            "model.weights not/there.pth does not exist",
+        ),
+        ({"data": {"crop": 8}}, "data.crop", "data.crop 8 leaves convnet maps of 1×1"),
+        (
+            {"model": NATIVE, "classes": 49},
+            "model.channels",
+            "convnet's 48 maps, fewer than the 49 classes of parts",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_key_and_value(
+    tell: Any, changes: dict[str, Any], key: str, rule: str
+) -> None:
+    error = tell(**changes)
+    assert error is not None
+    assert error.key == key
+    with pytest.raises(UserError, match=rule):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model": NATIVE, "classes": 48},
+        {"data": {"crop": 9}},
+        {"model": {"backbone": "resnet18"}, "data": {"crop": 33}},
+        {"model": {"backbone": "vgg16_bn"}, "data": {"crop": 32}},
+        {"train": {"precision": "bf16"}},
+        {"space": {"model.xi": IntRange(low=1, high=5)}},
+    ],
+)
+def test_what_can_be_trained_passes(tell: Any, changes: dict[str, Any]) -> None:
+    assert tell(**changes) is None
+
+
+LONG_WARM_UP = {"schedule": {"warmup_epochs": 1.5}}
+
+
+def test_searched_settings_are_tried_at_their_ends(tell: Any) -> None:
+    error = tell(space={"train.epochs": IntRange(low=1, high=9)}, train=LONG_WARM_UP)
+    assert error is not None
+    assert error.key == "train.schedule.warmup_epochs"
+
+
+def test_every_choice_of_a_searched_setting_is_tried(tell: Any) -> None:
+    error = tell(space={"train.epochs": Choice(values=(9, 1, 8))}, train=LONG_WARM_UP)
+    assert error is not None
+    assert error.key == "train.schedule.warmup_epochs"
+
+
+def test_the_file_lets_pass_what_training_has_and_nothing_else() -> None:
+    assert set(SUPPORTED["model.head"]) == set(HEADS)
+    assert set(SUPPORTED["model.channels"]) == {"native", "adapter"}
+    assert set(SUPPORTED["train.precision"]) == {"fp32", "bf16"}
+    assert {"none", *MEMBERS} == {
+        word for word in SUPPORTED["model.weights"] if not word.startswith("*")
+    }
+    assert set(SUPPORTED["model.freeze"]) == {0}
+    assert set(SUPPORTED["train.allow_micro_batch"]) == {False}
+
+
+def test_an_experiment_file_passes(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        """
+version: 1
+name: small
+data: {name: parts}
+model: {backbone: convnet, channels: adapter, head: avgmax}
+arms:
+  ce: {loss: {name: ce}}
+  mc: {loss: {name: mc}}
+search: {space: {model.xi: {int: [1, 4]}}}
+"""
+    )
+    experiment = load(path)
+    check(experiment, {cell.data_label: 12 for cell in experiment.cells})
