@@ -110,9 +110,11 @@ def read_table(path: Path) -> list[TrialRecord]:
     import pyarrow.parquet as pq
 
     try:
-        # Opened here, so that pyarrow looks for no partitions in the folders' names.
-        with path.open("rb") as file:
-            table = pq.read_table(file)
+        # Not pq.read_table, which looks for partitions in the folders' names; and not an open file
+        # of Python's: a thread of pyarrow's that lets go of one while the interpreter ends aborts
+        # the process.
+        with pa.OSFile(str(path)) as file:
+            table = pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except OSError as error:
         rule = f"the results table {path} can't be read: {error.strerror or error}"
         raise DataError(rule, remedy=_REBUILT) from error

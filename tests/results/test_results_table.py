@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -217,3 +219,20 @@ def test_a_folder_with_only_the_table_is_read_from_it_and_an_empty_one_has_none(
     assert read_records(tmp_path) == []
     write_table([record()], tmp_path / "results.parquet")
     assert read_records(tmp_path) == [record()]
+
+
+READ_TABLE = """\
+import sys
+from pathlib import Path
+from mcl_bench.results import read_table
+read_table(Path(sys.argv[1]))
+"""
+
+
+def test_a_process_that_has_read_a_table_ends_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    write_table([], path)
+    for _ in range(6):  # an open file of Python's, given to pyarrow, aborted every second one
+        command = [sys.executable, "-c", READ_TABLE, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
