@@ -1,109 +1,110 @@
-"""What one arm of an experiment minimises, built from the `loss` part of its settings."""
+"""What one arm of an experiment minimises, built from the `loss` part of its settings.
 
-from collections.abc import Sequence
+An objective is a main loss, which judges the head's outputs, and perhaps the Mutual-Channel Loss
+on top of it, which judges the maps. `mc` is short for cross-entropy with it on top.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mcl_bench.losses.channels import channel_runs, draw_mask
-from mcl_bench.losses.mc import cross_entropy, full_precision, mc_loss
-from mcl_bench.spec.schema import CrossEntropySpec, LossSpec
+from mcl_bench.losses.main import MAIN_LOSSES, MainLoss, Outputs
+from mcl_bench.losses.mc import mc_loss
+from mcl_bench.spec.loss import LossSpec, MutualChannelSpec, split_loss
 
 # B batch, C channels of all classes, K classes
 
 
 class ObjectiveTerms(NamedTuple):
-    """A batch's objective and its unweighted terms: scalars, None for a term the arm lacks."""
+    """A batch's objective and its unweighted parts, scalars by name.
 
-    total: Tensor
-    ce: Tensor
-    discriminality: Tensor | None = None
-    diversity: Tensor | None = None
-
-
-class Objective(nn.Module):
-    """Maps a network's outputs and a batch's targets to what is minimised.
-
-    Holds no parameters and adds nothing to a state dict.
+    The main loss's part has the loss's name (`ce`, `arcface`, …); the Mutual-Channel Loss's are
+    `dis`, the discriminality, and `div`, which is 1 - diversity.
     """
 
-    class_weights: Tensor | None
-
-    def __init__(self, class_weights: Tensor | None) -> None:
-        super().__init__()
-        self.register_buffer("class_weights", class_weights, persistent=False)
-
-    def forward(self, logits: Tensor, maps: Tensor, target: Tensor) -> ObjectiveTerms:
-        """The terms of one batch, in float32 (float64 for float64 inputs) under autocast too.
-
-        `logits` B×K of the main head, `maps` B×C×H×W of the last layer, `target` B class indices.
-        """
-        raise NotImplementedError
+    total: Tensor
+    parts: Mapping[str, Tensor]
 
 
-class CrossEntropyObjective(Objective):
-    """The main head's cross-entropy alone; the maps are not looked at."""
-
-    def forward(self, logits: Tensor, maps: Tensor, target: Tensor) -> ObjectiveTerms:  # noqa: ARG002
-        """The cross-entropy, which is the total."""
-        ce = _head_cross_entropy(logits, target, self.class_weights)
-        return ObjectiveTerms(total=ce, ce=ce)
-
-
-class MutualChannelObjective(Objective):
-    """Cross-entropy + μ·(L_dis + λ·(1 - diversity)); class weights apply to both entropies.
+class MutualChannelTerm(nn.Module):
+    """μ·(L_dis + λ·(1 - diversity)) of a batch's maps; class weights apply to L_dis.
 
     In training mode a mask is drawn from `generator` at each call; in evaluation mode nothing is
     masked and nothing drawn.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
+        spec: MutualChannelSpec,
         *,
         groups: Sequence[int],
-        mu: float,
-        lambda_: float,
-        mask_ratio: float,
         class_weights: Tensor | None,
         generator: torch.Generator | None,
     ) -> None:
-        super().__init__(class_weights)
+        super().__init__()
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.spec = spec
         self.groups = tuple(groups)
-        self.mu = mu
-        self.lambda_ = lambda_
-        self.mask_ratio = mask_ratio
         self.generator = generator
 
-    def forward(self, logits: Tensor, maps: Tensor, target: Tensor) -> ObjectiveTerms:
-        """The total and its three terms."""
+    def forward(self, maps: Tensor, target: Tensor) -> ObjectiveTerms:
+        """The weighted term and its unweighted parts."""
         mask = None
         if self.training:
-            mask = draw_mask(self.groups, self.mask_ratio, generator=self.generator)
-        ce = _head_cross_entropy(logits, target, self.class_weights)
+            mask = draw_mask(self.groups, self.spec.mask_ratio, generator=self.generator)
         terms = mc_loss(
             maps, target, groups=self.groups, mask=mask, class_weights=self.class_weights
         )
         return ObjectiveTerms(
-            total=ce + terms.weighted(mu=self.mu, lambda_=self.lambda_),
-            ce=ce,
-            discriminality=terms.discriminality,
-            diversity=terms.diversity,
+            total=terms.weighted(mu=self.spec.mu, lambda_=self.spec.lambda_),
+            parts={"dis": terms.discriminality, "div": 1 - terms.diversity},
         )
+
+
+class Objective(nn.Module):
+    """Maps a network's outputs and a batch's targets to what is minimised."""
+
+    def __init__(self, main: MainLoss, *, name: str, plus: MutualChannelTerm | None) -> None:
+        super().__init__()
+        self.main = main
+        self.plus = plus
+        self._name = name
+
+    def forward(self, output: Outputs, target: Tensor) -> ObjectiveTerms:
+        """The total and its parts, in float32 (float64 for float64 outputs) under autocast too."""
+        main: Tensor = self.main(output, target)
+        parts = {self._name: main}
+        if self.plus is None:
+            return ObjectiveTerms(total=main, parts=parts)
+        plus: ObjectiveTerms = self.plus(output.maps, target)
+        return ObjectiveTerms(total=main + plus.total, parts={**parts, **plus.parts})
+
+    def logits(self, output: Outputs) -> Tensor:
+        """What the outputs predict, B×K: the main loss says how they are to be read."""
+        return self.main.logits(output)
 
 
 def build_objective(
     loss: LossSpec,
     *,
     groups: Sequence[int],
+    embedding_size: int,
     class_weights: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Objective:
-    """The objective of one arm. With μ = 0 the Mutual-Channel Loss is plain cross-entropy.
+    """The objective of one arm. With μ = 0 the Mutual-Channel Loss adds nothing.
+
+    A loss with parameters of its own draws them from torch's global generator.
 
     Args:
         loss: the arm's resolved `loss` settings.
         groups: channels per class, K positive integers, in the order of the channels.
+        embedding_size: D, the width of the head's embedding.
         class_weights: K weights of every cross-entropy, or None; they follow `.to(device)`.
         generator: a CPU generator for the masks, torch's default one if None; whoever owns it
             saves and restores its state.
@@ -112,22 +113,22 @@ def build_objective(
         ValueError: a group has no channel, or the weights are not one per class.
     """
     channel_runs(groups)
-    if class_weights is not None and class_weights.shape != (len(groups),):
+    num_classes = len(groups)
+    if class_weights is not None and class_weights.shape != (num_classes,):
         raise ValueError(
-            f"class_weights must have one entry for each of {len(groups)} classes, "
+            f"class_weights must have one entry for each of {num_classes} classes, "
             f"got the shape {tuple(class_weights.shape)}"
         )
-    if isinstance(loss, CrossEntropySpec) or loss.mu == 0:
-        return CrossEntropyObjective(class_weights)
-    return MutualChannelObjective(
-        groups=groups,
-        mu=loss.mu,
-        lambda_=loss.lambda_,
-        mask_ratio=loss.mask_ratio,
+    main_spec, plus_spec = split_loss(loss)
+    plus = None
+    if plus_spec is not None:
+        plus = MutualChannelTerm(
+            plus_spec, groups=groups, class_weights=class_weights, generator=generator
+        )
+    main = MAIN_LOSSES[main_spec.name](
+        main_spec,
+        num_classes=num_classes,
+        embedding_size=embedding_size,
         class_weights=class_weights,
-        generator=generator,
     )
-
-
-def _head_cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
-    return cross_entropy(full_precision(logits), target, class_weights)
+    return Objective(main, name=main_spec.name, plus=plus)

@@ -5,6 +5,7 @@ from mcl_bench.spec.editor import json_schema
 from mcl_bench.spec.experiment import Experiment
 from mcl_bench.spec.key import channels_dropped, effective_key
 from mcl_bench.spec.load import load
+from mcl_bench.spec.loss import CrossEntropySpec, LossSpec, MutualChannelSpec
 from mcl_bench.spec.notes import notes
 from mcl_bench.spec.schema import (
     AdamWSpec,
@@ -13,15 +14,12 @@ from mcl_bench.spec.schema import (
     BudgetSpec,
     ConfirmSpec,
     CosineSpec,
-    CrossEntropySpec,
     DataSpec,
     ExperimentSpec,
     HyperbandSpec,
-    LossSpec,
     MatrixSpec,
     MedianSpec,
     ModelSpec,
-    MutualChannelSpec,
     NoPrunerSpec,
     OptimizerSpec,
     PrunerSpec,

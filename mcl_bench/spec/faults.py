@@ -8,13 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mcl_bench.records import UserError
+from mcl_bench.spec.loss import CUSTOM, loss_kind
 from mcl_bench.spec.support import unsupported
 from mcl_bench.spec.tree import Node, Path, find, is_mapping, nearest, plain
 
 CLOSE = 0.6
 """A name at least this similar is a likely slip of the pen."""
-LATER = frozenset({"dialect", "mask_scope", "mask_fill", "plus"})
-"""Keys of a loss that the format reserves."""
 
 
 def shown(value: Any, limit: int = 60) -> str:
@@ -81,10 +80,6 @@ def _dotted(path: Path, prefix: Mapping[str, str]) -> str:
 
 def _unknown_key(path: Path, key: str, place: str, model: type[BaseModel], tree: Node) -> UserError:
     name = str(path[-1])
-    if name in LATER and "loss" in path:
-        return UserError(
-            f"{key} is not supported by this version of mcl_bench", key=key, place=place
-        )
     known = set(_properties(_schema_at(model, path[:-1], tree), model))
     kinds = _kinds(_schema_at(model, path[:-1], tree, pick=False), model)
     if any(name in _properties(kind, model) for kind in kinds.values()):
@@ -156,7 +151,7 @@ def _kind(
     schema = _resolved(schema, model)
     kinds = _kinds(schema, model)
     named = find(node, ["name"])
-    kind = _default_kind(kinds) if named is None else named.value
+    kind = _default_kind(kinds) if named is None else loss_kind({"name": named.value})
     if isinstance(kind, str) and kind in kinds:
         return kinds[kind]
     for option in schema.get("anyOf", ()):
@@ -168,7 +163,7 @@ def _kind(
 def _kinds(schema: Mapping[str, Any], model: type[BaseModel]) -> dict[Any, Mapping[str, Any]]:
     """The schemas of a mapping whose name decides what else it holds, by that name."""
     options = (_resolved(option, model) for option in schema.get("oneOf", ()))
-    return {option["properties"]["name"]["const"]: option for option in options}
+    return {option["properties"]["name"].get("const", CUSTOM): option for option in options}
 
 
 def _default_kind(kinds: Mapping[Any, Mapping[str, Any]]) -> Any:

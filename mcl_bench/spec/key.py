@@ -9,7 +9,8 @@ from importlib import metadata
 from typing import Any, Literal
 
 from mcl_bench import __version__
-from mcl_bench.spec.settings import settings_of, trial_spec
+from mcl_bench.spec.loss import MutualChannelSpec, split_loss
+from mcl_bench.spec.settings import flatten, settings_of, trial_spec
 
 WITHOUT_EFFECT = frozenset(
     {"data.root", "data.store", "data.max_faults", "model.weights", "train.seed"}
@@ -62,26 +63,41 @@ def effective_key(
 def canonical(settings: Mapping[str, Any], groups: Sequence[int]) -> dict[str, Any]:
     """The settings that can change a result, written in one way only.
 
-    μ = 0 is plain cross-entropy. With one channel per class (ξ = 1)
-    diversity is constant and the mask drops nothing, so λ and the mask ratio are erased. Otherwise
-    the ratio becomes the number of channels dropped for every ξ that `groups` holds.
+    A loss is its main part, and the Mutual-Channel Loss on top of it unless μ = 0: so `mc` at
+    μ = 0 is `ce`.
     """
+    spec = trial_spec(settings)
     flat = {
         key: value
-        for key, value in settings_of(trial_spec(settings)).items()
-        if key not in WITHOUT_EFFECT and not key.startswith("confirm.")
+        for key, value in settings_of(spec).items()
+        if key not in WITHOUT_EFFECT and not key.startswith(("confirm.", "loss."))
     }
-    if flat["loss.name"] != "mc":
-        return flat
-    ratio = flat.pop("loss.mask_ratio")
-    if flat["loss.mu"] == 0:
-        rest = {key: value for key, value in flat.items() if not key.startswith("loss.")}
-        return {**rest, "loss.name": "ce"}
+    main, plus = split_loss(spec.loss)
+    flat |= flatten(main.model_dump(mode="json", by_alias=True, exclude={"plus"}), "loss.")
+    return flat if plus is None else flat | flatten(_canonical_mc(plus, groups), "loss.plus.")
+
+
+def _canonical_mc(loss: MutualChannelSpec, groups: Sequence[int]) -> dict[str, Any]:
+    """What counts of the Mutual-Channel Loss where the classes have these channels.
+
+    With one channel per class (ξ = 1) diversity is constant and the mask drops nothing, so λ and
+    the mask are erased. Otherwise the ratio becomes the number of channels dropped for every ξ.
+    """
+    kept = loss.model_dump(mode="json", by_alias=True)
+    ratio = kept.pop("mask_ratio")
     widths = sorted(set(groups))
+    dropped = [[xi, channels_dropped(xi, ratio)] for xi in widths]
+    if not any(count for _, count in dropped):
+        kept = {key: value for key, value in kept.items() if not key.startswith("mask_")}
+    else:
+        kept["dropped"] = dropped
     if widths == [1]:
-        del flat["loss.lambda"]
-        return flat
-    return {**flat, "loss.dropped": [[xi, channels_dropped(xi, ratio)] for xi in widths]}
+        del kept["lambda"]
+    if "lambda" not in kept or kept["lambda"] == 0:
+        kept = {key: value for key, value in kept.items() if key != "diversity"}
+    if len(widths) == 1 or "diversity" not in kept:
+        del kept["reduction"]
+    return kept
 
 
 @cache

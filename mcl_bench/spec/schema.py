@@ -7,15 +7,25 @@ cell (`resize` and `crop` by dataset, `weights` by backbone, `xi` by channels).
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-
-class Model(BaseModel):
-    """A strict, frozen part of the experiment file."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
-    )
+from mcl_bench.spec.loss import (
+    CUSTOM,
+    ArcFaceSpec,
+    CenterSpec,
+    CosFaceSpec,
+    CosineLossSpec,
+    CrossEntropySpec,
+    CustomLossSpec,
+    FocalSpec,
+    GaussianMixtureSpec,
+    LabelSmoothingSpec,
+    LossSpec,
+    MutualChannelSpec,
+    SphereFaceSpec,
+    loss_kind,
+)
+from mcl_bench.spec.model import Model
 
 
 def _keys(model: type[Model]) -> frozenset[str]:
@@ -71,24 +81,6 @@ class ModelSpec(Model):
     channels: Literal["native", "adapter", "widen"] = "native"
     xi: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     head: Literal["mlp", "linear", "avgmax", "bilinear"] = "mlp"
-
-
-class CrossEntropySpec(Model):
-    """Plain cross-entropy."""
-
-    name: Literal["ce"]
-
-
-class MutualChannelSpec(Model):
-    """Cross-entropy + μ·(L_dis + λ·(1 − diversity)), the canonical form."""
-
-    name: Literal["mc"]
-    mu: float = Field(default=1.5, ge=0)
-    lambda_: float = Field(default=10.0, alias="lambda", ge=0)
-    mask_ratio: float = Field(default=0.5, ge=0, lt=1)
-
-
-LossSpec: TypeAlias = Annotated[CrossEntropySpec | MutualChannelSpec, Field(discriminator="name")]
 
 
 class SgdSpec(Model):
@@ -284,11 +276,26 @@ class ExperimentSpec(Model):
 
 def _kinds(*models: type[Model]) -> Mapping[str, frozenset[str]]:
     """The keys of each model by the name that it goes by."""
-    return {get_args(model.model_fields["name"].annotation)[0]: _keys(model) for model in models}
+    return {
+        next(iter(get_args(model.model_fields["name"].annotation)), CUSTOM): _keys(model)
+        for model in models
+    }
 
 
 KINDS: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "loss": _kinds(CrossEntropySpec, MutualChannelSpec),
+    "loss": _kinds(
+        CrossEntropySpec,
+        MutualChannelSpec,
+        LabelSmoothingSpec,
+        FocalSpec,
+        CosineLossSpec,
+        CenterSpec,
+        SphereFaceSpec,
+        CosFaceSpec,
+        ArcFaceSpec,
+        GaussianMixtureSpec,
+        CustomLossSpec,
+    ),
     "optimizer": _kinds(SgdSpec, AdamWSpec),
     "schedule": _kinds(CosineSpec, StepSpec),
     "pruner": _kinds(AshaSpec, HyperbandSpec, MedianSpec, NoPrunerSpec),
@@ -303,6 +310,8 @@ def foreign_keys(key: str, name: object) -> frozenset[str]:
     """
     kinds = KINDS.get(key, {})
     kind = DEFAULT_KINDS.get(key) if name is None else name
+    if key == "loss":
+        kind = loss_kind({"name": kind})
     if not isinstance(kind, str) or kind not in kinds:
         return frozenset()
     return frozenset().union(*kinds.values()) - kinds[kind]

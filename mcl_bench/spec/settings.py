@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mcl_bench.spec.schema import TrialSpec, foreign_keys
+from mcl_bench.spec.loss import CUSTOM
+from mcl_bench.spec.schema import KINDS, TrialSpec, foreign_keys
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -68,7 +69,11 @@ def trial_keys() -> frozenset[str]:
 
     The default optimizer has the keys of all.
     """
-    losses = ({"name": "ce"}, {"name": "mc"})
+    plus = {"name": "mc"}
+    losses = [
+        {"name": "mc"},
+        *({"name": name, "plus": plus} for name in KINDS["loss"] if name not in {"mc", CUSTOM}),
+    ]
     schedules = ({"name": "cosine"}, {"name": "step", "milestones": [1]})
     base = {"data": {"name": "any"}, "model": {"backbone": "any"}}
     return frozenset(

@@ -51,11 +51,7 @@ class EpochSums:
 
         On a GPU that may be some steps later.
         """
-        named = {"train/loss_ce": terms.ce.detach()}
-        if terms.discriminality is not None:
-            named["train/loss_dis"] = terms.discriminality.detach()
-        if terms.diversity is not None:
-            named["train/loss_div"] = 1 - terms.diversity.detach()
+        named = {f"train/loss_{name}": part.detach() for name, part in terms.parts.items()}
         named["train/loss"] = terms.total.detach()
         named["train/top1"] = correct / images
         values = torch.stack([value.double() for value in named.values()])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mcl_bench.data import Batches
+from mcl_bench.losses import Outputs
 from mcl_bench.training.channels import ChannelFacts, ChannelSums
 from mcl_bench.training.models import Network
 from mcl_bench.training.precision import Precision
@@ -44,12 +45,14 @@ def evaluate(
     network: Network,
     batches: Batches,
     *,
+    logits_of: Callable[[Outputs], Tensor],
     precision: Precision,
     between: Callable[[], None],
 ) -> Evaluation:
     """The evaluation of `network` on all of `batches`; calls `between` before each batch.
 
-    The network is left in evaluation mode; no generator is drawn from.
+    `logits_of` says what the network's outputs predict: the objective's `logits`. The network is
+    left in evaluation mode; no generator is drawn from.
     """
     network.eval()
     channels = ChannelSums(network.groups)
@@ -57,9 +60,9 @@ def evaluate(
     for batch in batches.epoch(0):
         between()
         with precision.autocast():
-            output = network(batch.images)
-        channels.add(output.maps.float(), batch.target)
-        logits.append(output.logits.float())
+            output = network(batch.images).full()
+        channels.add(output.maps, batch.target)
+        logits.append(logits_of(output))
         labels.append(batch.target)
         indices.append(batch.indices)
     return _score(

@@ -1,6 +1,6 @@
-"""Heads: from maps to logits."""
+"""Heads: from maps to an embedding, and from that to logits."""
 
-# B batch, K classes, C maps, H×W positions
+# B batch, K classes, C maps, D embedding, H×W positions
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -12,11 +12,33 @@ HIDDEN = 512
 """The width of the `mlp` head's hidden layer."""
 
 
-class MlpHead(nn.Module):
+class Head(nn.Module):
+    """What stands after the maps: `embed` makes one vector an image, a last layer its logits.
+
+    `embedding_size` is D. The last layer sees exactly what `embed` gives.
+    """
+
+    embedding_size: int
+
+    def forward(self, maps_BCHW: Tensor) -> Tensor:
+        """The logits, B×K."""
+        return self.classify(self.embed(maps_BCHW))
+
+    def embed(self, maps_BCHW: Tensor) -> Tensor:
+        """The embedding, B×D."""
+        raise NotImplementedError
+
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """The logits of an embedding, B×K."""
+        raise NotImplementedError
+
+
+class MlpHead(Head):
     """Global max pool, then BN-FC-BN-ELU-FC: the head of the authors' scripts."""
 
     def __init__(self, maps: int, num_classes: int) -> None:
         super().__init__()
+        self.embedding_size = HIDDEN
         self.layers = nn.Sequential(
             nn.BatchNorm1d(maps),
             nn.Linear(maps, HIDDEN),
@@ -25,45 +47,52 @@ class MlpHead(nn.Module):
             nn.Linear(HIDDEN, num_classes),
         )
 
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Logits, B×K."""
-        logits_BK: Tensor = self.layers(maps_BCHW.amax((2, 3)))
+    def embed(self, maps_BCHW: Tensor) -> Tensor:
+        """All layers but the last, after the pool."""
+        embedding_BD: Tensor = self.layers[:-1](maps_BCHW.amax((2, 3)))
+        return embedding_BD
+
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """The last layer."""
+        logits_BK: Tensor = self.layers[-1](embedding_BD)
         return logits_BK
 
 
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """Global average pool, then a fully connected layer."""
 
     def __init__(self, maps: int, num_classes: int) -> None:
         super().__init__()
+        self.embedding_size = maps
         self.layer = nn.Linear(maps, num_classes)
 
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Logits, B×K."""
-        logits_BK: Tensor = self.layer(maps_BCHW.mean((2, 3)))
+    def embed(self, maps_BCHW: Tensor) -> Tensor:
+        """The global average of each map."""
+        return maps_BCHW.mean((2, 3))
+
+    def classify(self, embedding_BD: Tensor) -> Tensor:
+        """The fully connected layer."""
+        logits_BK: Tensor = self.layer(embedding_BD)
         return logits_BK
 
 
-class AvgMaxHead(nn.Module):
+class AvgMaxHead(LinearHead):
     """A fully connected layer on the global average beside the global maximum of each map."""
 
     def __init__(self, maps: int, num_classes: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2 * maps, num_classes)
+        super().__init__(2 * maps, num_classes)
 
-    def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """Logits, B×K."""
-        pooled = torch.cat((maps_BCHW.mean((2, 3)), maps_BCHW.amax((2, 3))), dim=1)
-        logits_BK: Tensor = self.layer(pooled)
-        return logits_BK
+    def embed(self, maps_BCHW: Tensor) -> Tensor:
+        """The averages, then the maxima."""
+        return torch.cat((maps_BCHW.mean((2, 3)), maps_BCHW.amax((2, 3))), dim=1)
 
 
-HEADS: MappingProxyType[str, Callable[[int, int], nn.Module]] = MappingProxyType(
+HEADS: MappingProxyType[str, Callable[[int, int], Head]] = MappingProxyType(
     {"mlp": MlpHead, "linear": LinearHead, "avgmax": AvgMaxHead}
 )
 """The heads by name; each is made of the number of maps and of classes."""
 
 
-def build_head(name: str, maps: int, num_classes: int) -> nn.Module:
-    """The head of that name, taking B×C×H×W maps to B×K logits."""
+def build_head(name: str, maps: int, num_classes: int) -> Head:
+    """The head of that name, taking B×C×H×W maps to B×D embeddings and B×K logits."""
     return HEADS[name](maps, num_classes)

@@ -7,23 +7,15 @@ share parameter names and, for one seed, bit-equal initial weights.
 # B batch, K classes, C maps, H×W positions
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mcl_bench.losses import channel_groups
+from mcl_bench.losses import Outputs, channel_groups
 from mcl_bench.spec import ModelSpec
 from mcl_bench.training.backbones import BACKBONES, conv_bn_relu
 from mcl_bench.training.heads import build_head
 from mcl_bench.training.weights import load_weights
-
-
-class NetworkOutput(NamedTuple):
-    """What a network makes of a batch: `logits` B×K, and `maps` B×C×H×W, which are >= 0."""
-
-    logits: Tensor
-    maps: Tensor
 
 
 class Network(nn.Module):
@@ -44,11 +36,14 @@ class Network(nn.Module):
             self.channels = conv_bn_relu(backbone.maps, sum(self.groups), kernel=1)
         self.head = build_head(spec.head, sum(self.groups), num_classes)
 
-    def forward(self, images_B3HW: Tensor) -> NetworkOutput:
-        """The logits, and the maps that they were made from."""
+    def forward(self, images_B3HW: Tensor) -> Outputs:
+        """The logits, and the maps and the embedding that they were made from."""
         images_B3HW = images_B3HW.contiguous(memory_format=torch.channels_last)
         maps_BCHW = self.channels(self.backbone(images_B3HW))
-        return NetworkOutput(logits=self.head(maps_BCHW), maps=maps_BCHW)
+        embedding_BD = self.head.embed(maps_BCHW)
+        return Outputs(
+            logits=self.head.classify(embedding_BD), maps=maps_BCHW, embedding=embedding_BD
+        )
 
 
 def map_groups(spec: ModelSpec, num_classes: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mcl_bench import data, files
-from mcl_bench.losses import ObjectiveTerms, build_objective
+from mcl_bench.losses import ObjectiveTerms, Outputs, build_objective
 from mcl_bench.records import EpochRecord, Report, TrialConfig, Word
 from mcl_bench.spec import named_seed, trial_spec
 from mcl_bench.training.checkpoint import (
@@ -89,6 +89,7 @@ class Training(Iterator[EpochRecord]):
         self.objective = build_objective(
             self.spec.loss,
             groups=network.groups,
+            embedding_size=network.head.embedding_size,
             class_weights=self._inputs.class_weights,
             generator=self._mask_generator,
         ).to(self._device)
@@ -189,6 +190,7 @@ class Training(Iterator[EpochRecord]):
 
     def _train_epoch(self) -> None:
         self.network.train()
+        self.objective.train()
         batches = self._inputs.train.epoch(self._sums.epoch - 1, start=self._sums.steps)
         while True:
             self._obey()
@@ -209,13 +211,14 @@ class Training(Iterator[EpochRecord]):
         )
         set_lr(self.optimizer, factor)
         with self._precision.autocast():
-            output = self.network(images_B3HW)
-        logits_BK = output.logits.float()
-        terms: ObjectiveTerms = self.objective(logits_BK, output.maps.float(), target_B)
+            output: Outputs = self.network(images_B3HW)
+        output = output.full()
+        terms: ObjectiveTerms = self.objective(output, target_B)
         self.optimizer.zero_grad()
         terms.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        correct = (logits_BK.detach().argmax(1) == target_B).sum()
+        with torch.no_grad():
+            correct = (self.objective.logits(output).argmax(1) == target_B).sum()
         self._sums.add(terms, correct=correct, images=len(target_B))
 
     def _finish_epoch(self) -> EpochRecord:
@@ -231,7 +234,14 @@ class Training(Iterator[EpochRecord]):
         )
 
     def _evaluate(self, batches: data.Batches, name: str) -> Evaluation:
-        evaluation = evaluate(self.network, batches, precision=self._precision, between=self._obey)
+        self.objective.eval()
+        evaluation = evaluate(
+            self.network,
+            batches,
+            logits_of=self.objective.logits,
+            precision=self._precision,
+            between=self._obey,
+        )
         if not torch.tensor(evaluation.loss).isfinite():
             raise Diverged(f"{name}/loss", epoch=self._sums.epoch, step=self._sums.steps)
         return evaluation

@@ -106,8 +106,8 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("files: 's3://bucket/x'", "files: s3://bucket/x"),
         ("arms: {ce: {loss: {name: arcface}}}", "arms.ce.loss.name: arcface"),
         ("arms: {ce: {loss: {name: 'my.mod:Loss'}}}", "arms.ce.loss.name: my.mod:Loss"),
-        ("arms: {mc: {loss: {name: mc, dialect: paper}}}", "arms.mc.loss.dialect"),
-        ("arms: {mc: {loss: {name: mc, plus: {name: ce}}}}", "arms.mc.loss.plus"),
+        ("arms: {mc: {loss: {name: mc, dialect: paper}}}", "arms.mc.loss.dialect: paper"),
+        ("arms: {ce: {loss: {name: ce, plus: {name: mc}}}}", "arms.ce.loss.plus.name: mc"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_by_name(

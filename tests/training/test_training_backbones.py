@@ -151,14 +151,14 @@ def test_every_head_and_channels_learn_on_maps_of_a_small_image(
 def test_bf16_gives_nearly_the_logits_and_gradients_of_fp32(backbone: str) -> None:
     network = build_network(model(backbone, xi=3), 4, seed=2)
     images, target = torch.randn(8, 3, 64, 64), torch.arange(8) % 4
-    ce = build_objective(TRAINED.loss, groups=network.groups)
+    ce = build_objective(TRAINED.loss, groups=network.groups, embedding_size=512)
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for precision in ("fp32", "bf16"):
         network.zero_grad()
         with Precision(name=precision, device_type="cpu").autocast():
             output = network(images)
         assert output.maps.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-        ce(output.logits.float(), output.maps.float(), target).total.backward()
+        ce(output.full(), target).total.backward()
         gradient = network.channels[0].weight.grad
         found[precision] = (output.logits.float().detach(), gradient.clone())
     logits, gradients = zip(*found.values(), strict=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from mcl_bench.losses import Outputs
 from mcl_bench.training.evaluation import confusion, evaluate, macro_top1
-from mcl_bench.training.models import NetworkOutput
 from mcl_bench.training.precision import Precision
 
 CPU = Precision(name="fp32", device_type="cpu")
@@ -22,8 +22,9 @@ class Echo(nn.Module):
         super().__init__()
         self.groups = (1,) * num_classes
 
-    def forward(self, images: Tensor) -> NetworkOutput:
-        return NetworkOutput(logits=images, maps=images[:, :, None, None].expand(-1, -1, 2, 3))
+    def forward(self, images: Tensor) -> Outputs:
+        maps = images[:, :, None, None].expand(-1, -1, 2, 3)
+        return Outputs(logits=images, maps=maps, embedding=images)
 
 
 class Batches:
@@ -42,7 +43,13 @@ class Batches:
 
 def scored(logits: Tensor, labels: Tensor) -> Any:
     network, batches = Echo(logits.shape[1]), Batches(logits, labels)
-    return evaluate(network, batches, precision=CPU, between=lambda: None)  # type: ignore[arg-type]
+    return evaluate(
+        network,  # type: ignore[arg-type]
+        batches,  # type: ignore[arg-type]
+        logits_of=lambda output: output.logits,
+        precision=CPU,
+        between=lambda: None,
+    )
 
 
 @pytest.fixture
@@ -110,6 +117,12 @@ def test_evaluation_leaves_the_network_in_evaluation_mode_and_asks_between_batch
 ) -> None:
     network, asked = Echo(7), []
     batches, note = Batches(*answers), lambda: asked.append(1)
-    evaluate(network, batches, precision=CPU, between=note)  # type: ignore[arg-type]
+    evaluate(
+        network,  # type: ignore[arg-type]
+        batches,  # type: ignore[arg-type]
+        logits_of=lambda output: output.logits,
+        precision=CPU,
+        between=note,
+    )
     assert not network.training
     assert len(asked) == 14

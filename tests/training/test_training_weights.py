@@ -105,7 +105,7 @@ def test_only_the_backbone_learns_slowly(tmp_path: Path, spec: MakeSpec) -> None
         train={"optimizer": {"lr": 0.01, "head_lr_scale": 10.0}},
     )
     network = build_network(asked.model, 5, seed=1)
-    objective = build_objective(asked.loss, groups=network.groups)
+    objective = build_objective(asked.loss, groups=network.groups, embedding_size=512)
     made = build_optimizer(asked.train.optimizer, network=network, objective=objective)
     rates = {id(value): group["lr"] for group in made.param_groups for value in group["params"]}
     for name, value in network.named_parameters():

@@ -14,7 +14,8 @@ from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
 from mcl_bench.data.frame import opened, shares
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError, UserError
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 _FOLDER = "CUB_200_2011"
 _ARCHIVE = "CUB_200_2011.tgz"

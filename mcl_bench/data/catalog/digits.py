@@ -11,7 +11,8 @@ import numpy.typing as npt
 from mcl_bench.data.catalog.options import no_root, parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
 from mcl_bench.data.listing import source_digest
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 
 class DigitsOptions(Model):

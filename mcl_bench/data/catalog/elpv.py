@@ -9,7 +9,8 @@ from mcl_bench.data.catalog.options import no_root, parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 _INSTALL = "pip install 'mcl-bench[elpv]'"
 _GRADES = ("0", "1/3", "2/3", "1")

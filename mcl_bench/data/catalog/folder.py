@@ -14,7 +14,8 @@ from mcl_bench.data.catalog.options import parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Split
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError, UserError
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 _SPLIT_FOLDERS: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 _NAMED_AT_MOST = 5

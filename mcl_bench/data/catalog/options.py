@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from mcl_bench.records import UserError
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 OptionsT = TypeVar("OptionsT", bound=Model)
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from mcl_bench.data.catalog import parts_drawing
 from mcl_bench.data.catalog.options import no_root, parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Split
-from mcl_bench.spec.schema import DataSpec, Model
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
 
 
 class PartsOptions(Model):
