@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from running import ROOT, mcl_bench, read_lines
 
+pytestmark = pytest.mark.timeout(900)
+
 CELLS = [f"{data}-convnet-{arm}" for data in ("parts", "elpv") for arm in ("ce", "mc")]
 TRIALS, SEEDS = 6, 2
 MAJORITY = 1508 / 2624
@@ -19,7 +21,7 @@ MAJORITY = 1508 / 2624
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("quickstart")
-    mcl_bench("sweep", str(ROOT / "experiments/quickstart.yaml"), home=home, timeout=290)
+    mcl_bench("sweep", str(ROOT / "experiments/quickstart.yaml"), home=home, timeout=800)
     return home
 
 

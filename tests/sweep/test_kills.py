@@ -57,7 +57,7 @@ def kill_tree(pid: int) -> None:
     psutil.wait_procs(family, timeout=10)
 
 
-def wait_for(condition: Any, sweep: subprocess.Popen[str], *, seconds: float = 60) -> None:
+def wait_for(condition: Any, sweep: subprocess.Popen[str], *, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert sweep.poll() is None, "the sweep ended before the point was reached"

@@ -28,7 +28,7 @@ def events(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def wait_for_reports(home: Path, sweep: Any, *, count: int, seconds: float = 60) -> None:
+def wait_for_reports(home: Path, sweep: Any, *, count: int, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while sum(event["event"] == "report" for event in events(home)) < count:
         assert sweep.poll() is None
