@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, record, recorded, run
+from mcl_bench.cli import catalog, experiment, planning, record, recorded, run
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ def _version(
 
 VERBS: tuple[Callable[..., None], ...] = (
     run.sweep,
-    run.plan,
+    planning.plan,
     run.train,
     record.leaderboard,
     record.status,

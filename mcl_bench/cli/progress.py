@@ -56,6 +56,8 @@ class Lines:
             value = "" if event["value"] is None else f" {event['value']:.4f}"
             cause = f"  {event['cause']}" if event.get("cause") else ""
             self._trial(event, f"{event['state']}{value}{cause}")
+        elif kind == "note":
+            self.say(f"note: {event['text']}")
         elif kind == "end":
             self.say(f"sweep {event['state']}")
 

@@ -17,8 +17,9 @@ TRIAL = re.compile(r"([^/]+)/([^/]+)/(search|confirm)-(\d+)")
 
 
 class Recorded(NamedTuple):
-    """A recorded trial and the experiment that it is of."""
+    """A recorded trial, the experiment that it is of, and the name of the sweep's folder."""
 
+    sweep: str
     experiment: "Experiment"
     record: TrialRecord
 
@@ -36,7 +37,7 @@ def find_trial(name: str) -> Recorded | None:
     experiment = stored(sweep)
     for record in records_of(sweep):
         if (record.cell, record.stage, record.trial) == (cell, stage, int(number)):
-            return Recorded(experiment, record)
+            return Recorded(sweep, experiment, record)
     raise UserError(
         f"sweep {sweep} has no finished trial {cell}/{stage}-{number}",
         remedy=f"its cells: {', '.join(cell.id for cell in experiment.cells)}",
@@ -91,7 +92,9 @@ def best(
     found = results.best_search(own, metric=metric)
     if found is None:
         raise UserError(f"no search trial of {name}/{wanted} is complete yet")
-    plain = single_setting(experiment, cells[wanted], found.config, name=f"{name}_{wanted}_best")
+    # Where the images are now: they may have been moved since the trial.
+    settings = {**found.config, "data.root": cells[wanted].spec.data.root}
+    plain = single_setting(experiment, cells[wanted], settings, name=f"{name}_{wanted}_best")
     text = (
         f"# The best setting of {name}/{wanted}: search-{found.trial}, {metric} {found.value:.4f}\n"
         f"{dump_yaml(plain)}"
@@ -99,5 +102,8 @@ def best(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        files.write_whole(out, text)
+        try:
+            files.write_whole(out, text)
+        except OSError as error:
+            raise UserError(f"--out {out} can't be written: {error.strerror}") from error
         typer.echo(f"wrote {out}", err=True)

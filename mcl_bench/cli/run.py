@@ -1,9 +1,10 @@
-"""The verbs that run trials or tell what would run: sweep, plan, train."""
+"""The verbs that run trials: sweep and train."""
 
 import json
-from collections.abc import Callable
+import signal
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from mcl_bench import files
 from mcl_bench.cli.experiment import File, Json, Overrides, placed, read
 from mcl_bench.cli.progress import shown
-from mcl_bench.cli.recorded import find_trial, stored
+from mcl_bench.cli.recorded import find_trial
 from mcl_bench.cli.tally import Goal, Tally
 from mcl_bench.records import EpochRecord, TrialRecord, UserError
 
@@ -37,8 +38,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run a sweep, or go on with it: search, confirm on test, leaderboard."""
-    experiment = read(file, overrides)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
+        experiment = read(file, overrides)
         with placed(experiment):
             outcome = _run(
                 experiment, address=address, new=new, quiet=quiet, verbose=verbose, err=as_json
@@ -63,52 +65,11 @@ def sweep(
     for record, log in outcome.failed:
         name = f"{record.cell}/{record.stage}-{record.trial}"
         typer.echo(f"failed: {name}: {record.cause} (see {log})", err=True)
+    for cell, why in outcome.unmet.items():
+        typer.echo(f"failed: {cell}: {why}", err=True)
     if outcome.state == "interrupted":
         typer.echo("interrupted; the same command goes on with it", err=True)
     raise typer.Exit(outcome.exit)
-
-
-def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Tell what a sweep would run, without training anything."""
-    experiment = read(file, overrides)
-    with placed(experiment):
-        _check(experiment)
-    from mcl_bench import results
-
-    search, confirm = experiment.spec.search, experiment.spec.confirm
-    known = results.read_records(files.home() / "sweeps" / experiment.name)
-    cells: list[dict[str, Any]] = [
-        {
-            "cell": cell.id,
-            "arm": cell.arm,
-            "trials": search.trials,
-            "seeds": confirm.seeds,
-            "done": sum(record.cell == cell.id for record in known),
-            "searched": sorted(cell.space),
-            "not_searched": dict(cell.unsearched),
-            "equal_budget": cell.equal_budget,
-        }
-        for cell in experiment.cells
-    ]
-    warnings = _warnings(experiment)
-    trials = len(cells) * (search.trials + confirm.seeds)
-    if as_json:
-        document = {"cells": cells, "trials": trials, "warnings": warnings}
-        typer.echo(json.dumps(document))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("cell", "search", "confirm", "done", "searched", box=None, pad_edge=False)
-    for cell in cells:
-        searched = " ".join(cell["searched"])
-        row = (cell["cell"], cell["trials"], cell["seeds"], cell["done"], searched)
-        table.add_row(*map(str, row))
-    Console().print(table)
-    done = sum(cell["done"] for cell in cells)
-    typer.echo(f"{len(cells)} cells, {trials} trials, {done} of them done")
-    for warning in warnings:
-        typer.echo(f"note: {warning}")
 
 
 def train(
@@ -140,13 +101,19 @@ def train(
             raise UserError("a recorded trial is trained as it was: nothing can be overridden")
         from mcl_bench.sweep.single import train_again
 
-        train_again(*recorded, home=files.home(), listener=report)
-        document = _compared(*recorded, epochs)
+        train_again(
+            recorded.experiment,
+            recorded.record,
+            sweep=recorded.sweep,
+            home=files.home(),
+            listener=report,
+        )
+        document = _compared(recorded.experiment, recorded.record, epochs)
         typer.echo(f"recorded {document['recorded']}, again {document['value']}", err=as_json)
     else:
         experiment = read(Path(file), overrides)
         with placed(experiment):
-            _check(experiment)
+            check(experiment)
             chosen = _cell(experiment, arm, cell)
             from mcl_bench.sweep.single import train_one
 
@@ -155,6 +122,11 @@ def train(
     if as_json:
         document["epochs"] = [record.to_dict() for record in epochs]
         typer.echo(json.dumps(document))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM is Ctrl-C: until trials run there is nothing to write before leaving."""
+    raise KeyboardInterrupt
 
 
 def _compared(
@@ -167,33 +139,7 @@ def _compared(
     return {"cell": record.cell, "recorded": record.value, "value": again}
 
 
-def _warnings(experiment: "Experiment") -> list[str]:
-    """What `sweep` would refuse, or what a careful user would want to know before."""
-    from mcl_bench.spec import notes
-    from mcl_bench.sweep.cluster import this_machine, trial_resources
-    from mcl_bench.sweep.growth import refuse_changes
-
-    warnings = [
-        f"{cell.id}: {key} is not searched here: {why}"
-        for cell in experiment.cells
-        for key, why in cell.unsearched.items()
-    ]
-    warnings += notes(experiment)
-    machine = this_machine()
-    checks: list[Callable[[], object]] = [
-        partial(trial_resources, cell.resources, machine) for cell in experiment.cells
-    ]
-    if (files.home() / "sweeps" / experiment.name / "records.jsonl").exists():
-        checks.append(partial(refuse_changes, stored(experiment.name), experiment))
-    for check in checks:
-        try:
-            check()
-        except UserError as error:
-            warnings.append(error.rule.replace("the cluster", "this machine"))
-    return list(dict.fromkeys(warnings))
-
-
-def _check(experiment: "Experiment") -> None:
+def check(experiment: "Experiment") -> None:
     """Tell every user error before anything is started."""
     from mcl_bench import data, training
 
@@ -235,7 +181,7 @@ def _run(
             tracker=_tracker(experiment, home, verbose=verbose, new=new),
             write_table=partial(results.write_table, metric=spec.search.metric),
             listener=listener,
-            check=partial(_check, experiment),
+            check=partial(check, experiment),
             progress=listener.packing,
         )
         return run_sweep(

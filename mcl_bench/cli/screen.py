@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+import typer
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 
@@ -55,6 +56,8 @@ class Screen:
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Hear one event of the sweep."""
         self._tally.hear(event)
+        if event["event"] == "note":  # kept off the screen while there is one, and shown after it
+            typer.echo(f"note: {event['text']}", err=True)
         if event["event"] == "launch" and self._shown is None:
             self._show()
 

@@ -3,7 +3,7 @@
 from mcl_bench.data.batches import Batch, Batches
 from mcl_bench.data.catalog import DatasetFacts
 from mcl_bench.data.check import check, names
-from mcl_bench.data.counting import count_classes
+from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
@@ -25,6 +25,7 @@ __all__ = [
     "names",
     "open_test",
     "open_train",
+    "pixel_bytes",
     "prepare",
     "write_predictions",
 ]

@@ -54,13 +54,17 @@ def open_experiment(
 
 
 def retire_experiment(client: "MlflowClient", *, sweep: str, sweep_id: str, name: str) -> None:
-    """Rename the experiment that bears the sweep's name, if it is the one with this id."""
+    """Rename the experiment that bears the sweep's name, if it is the one with this id.
+
+    Where the name is taken it is called `<name>@<id>`.
+    """
     found = client.get_experiment_by_name(sweep)
     if found is None or found.lifecycle_stage != "active":
         return
     ours = {"mcl.kind": "sweep", "mcl.sweep_id": sweep_id}
     if any(True for _ in find_runs(client, found.experiment_id, ours)):
-        client.rename_experiment(found.experiment_id, name)
+        taken = client.get_experiment_by_name(name) is not None
+        client.rename_experiment(found.experiment_id, f"{name}@{sweep_id}" if taken else name)
 
 
 def _made_or_found(

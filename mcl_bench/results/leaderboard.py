@@ -144,6 +144,7 @@ def sweep_rows(folder: Path) -> list[Row]:
             standing,
             experiment=experiment,
             looks=count_looks(folder, standing.cell.id),
+            sweep=folder.name,
             tier=tier[standing.cell.id],
             difference=compared.get(standing.cell.id),
             p_adjusted=adjusted.get(standing.cell.id),
@@ -186,6 +187,7 @@ def _row(
     standing: Standing,
     *,
     experiment: Experiment,
+    sweep: str,
     looks: int,
     tier: int | None,
     difference: Difference | None,
@@ -197,7 +199,7 @@ def _row(
     top1 = t_interval(values) if values else None
     seen = difference or Difference(n=0)
     return Row(
-        sweep=experiment.name,
+        sweep=sweep,
         cell=cell.id,
         dataset=cell.spec.data.name,
         backbone=cell.spec.model.backbone,

@@ -91,7 +91,7 @@ def sweep_status(folder: Path) -> SweepStatus:
         for cell in experiment.cells
     )
     return SweepStatus(
-        sweep=experiment.name,
+        sweep=folder.name,
         state="running" if running else ended,
         trials=_count(records, still),
         cells=cells,

@@ -9,7 +9,17 @@ from mcl_bench.records import UserError
 from mcl_bench.spec.faults import shown
 from mcl_bench.spec.source import read_text
 from mcl_bench.spec.space import is_range
-from mcl_bench.spec.tree import Node, child, find, is_list, is_mapping, is_null, mapping, merge
+from mcl_bench.spec.tree import (
+    Node,
+    child,
+    find,
+    is_list,
+    is_mapping,
+    is_null,
+    mapping,
+    merge,
+    plain,
+)
 
 VERSION = 1
 AXES = ("data", "model")
@@ -35,7 +45,7 @@ def _read(path: Path, named_at: str, chain: tuple[Path, ...]) -> Node:
     if tree is None or is_null(tree):
         raise UserError("the file is empty", place=f"{shown_path}:1", remedy="see mcl-bench schema")
     if not is_mapping(tree):
-        rule = f"an experiment file is a mapping, got {shown(tree.value)}"
+        rule = f"an experiment file is a mapping, got {shown(plain(tree))}"
         raise UserError(rule, place=tree.place)
     _check_version(tree)
     below: Node | None = None

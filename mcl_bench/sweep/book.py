@@ -44,6 +44,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def ask_tracker(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call of the tracker, again after a pause while it fails.
+
+    Every such call can be repeated. The driver waits meanwhile; trials train on.
+
+    Raises:
+        RunError: it failed for as long as the pauses last.
+    """
+    for pause in TRACKER_PAUSES:
+        try:
+            return call(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a tracker's libraries raise
+            fault = error
+            time.sleep(pause)
+    raise RunError(
+        f"the tracking store has not taken the record for {sum(TRACKER_PAUSES):g} s: "
+        f"{type(fault).__name__}: {str(fault).partition(chr(10))[0][:200]}",
+        remedy="nothing is lost: when it is there again, the same command goes on",
+    ) from fault
+
+
 class Book:
     """What has been written of a sweep, in its folder, in Optuna and with the tracker."""
 
@@ -84,17 +107,17 @@ class Book:
 
     def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
         """Open the sweep's and the cells' runs; close those that a crash left open."""
-        self._ask_tracker(self._tracker.open_sweep, sweep_id=self.folder.id, config=config)
+        ask_tracker(self._tracker.open_sweep, sweep_id=self.folder.id, config=config)
         for cell in cells:
-            self._ask_tracker(self._tracker.open_cell, cell)
-        for entry in self._ask_tracker(self._tracker.inventory).trials:
+            ask_tracker(self._tracker.open_cell, cell)
+        for entry in ask_tracker(self._tracker.inventory).trials:
             record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
             if record is not None and entry.state == "running":
                 self._close_run(record)
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
         """The trial's run, made or found; its id is in Optuna before the first metric."""
-        run_id = self._ask_tracker(self._tracker.start_trial, config, known_run_id=running.run_id)
+        run_id = ask_tracker(self._tracker.start_trial, config, known_run_id=running.run_id)
         if run_id != running.run_id:
             running.run_id = run_id
             self._studies.note(*running.name, key=running.setting.key, run_id=run_id)
@@ -104,7 +127,7 @@ class Book:
     def send(self, running: Running, record: EpochRecord) -> None:
         """Send one epoch's metrics to the trial's run."""
         if running.run_id is not None:
-            self._ask_tracker(self._tracker.log_epochs, running.run_id, [record])
+            ask_tracker(self._tracker.log_epochs, running.run_id, [record])
 
     def finish(self, running: Running, record: TrialRecord) -> None:
         """Write a trial's end, everywhere, in order."""
@@ -133,6 +156,13 @@ class Book:
         reach("after-tracker")
         self.say("tell", running, state=record.state, value=record.value, cause=record.cause)
 
+    def log(self, running: Running, text: str) -> None:
+        """Add a line to a trial's log, where its worker could not."""
+        path = self.folder.trial(*running.name) / "log.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
     def say(self, event: str, running: Running | None = None, **details: Any) -> None:
         """Append an event and tell the listener."""
         words = (
@@ -147,40 +177,16 @@ class Book:
         self._rebuild_table()
         for running in open_runs:
             if running.run_id is not None:
-                self._ask_tracker(self._tracker.interrupt_trial, running.run_id)
+                ask_tracker(self._tracker.interrupt_trial, running.run_id)
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
-            self._ask_tracker(
-                self._tracker.finish_cell, cell.id, state=cell.state(), records=records
-            )
-        self._ask_tracker(self._tracker.finish_sweep, state=state)
+            ask_tracker(self._tracker.finish_cell, cell.id, state=cell.state(), records=records)
+        ask_tracker(self._tracker.finish_sweep, state=state)
         self.say("end", state=state)
 
     def _close_run(self, record: TrialRecord) -> None:
         folder = self.folder.trial(record.cell, record.stage, record.trial)
-        self._ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
-
-    def _ask_tracker(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call of the tracker, again after a pause while it fails.
-
-        Every such call can be repeated. The driver waits meanwhile; trials train on.
-
-        Raises:
-            RunError: it failed for as long as the pauses last.
-        """
-        for pause in TRACKER_PAUSES:
-            try:
-                return call(*args, **kwargs)
-            except UserError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a tracker's libraries raise
-                fault = error
-                time.sleep(pause)
-        raise RunError(
-            f"the tracking store has not taken the record for {sum(TRACKER_PAUSES):g} s: "
-            f"{type(fault).__name__}: {str(fault).partition(chr(10))[0][:200]}",
-            remedy="nothing is lost: when it is there again, the same command goes on",
-        ) from fault
+        ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
 
     def _rebuild_table(self) -> None:
         began = time.monotonic()

@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,7 +49,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     import ray
 
-    level = logging.INFO if verbose else logging.ERROR
+    level = logging.INFO if verbose else logging.CRITICAL
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -60,6 +63,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
         if address is None:
             raise
         raise _no_answer(address, error) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray has set its own
     for name in ("ray", "ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(level)
     try:

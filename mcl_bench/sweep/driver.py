@@ -46,7 +46,6 @@ class Driver:
         book: Book,
         studies: Studies,
         settings: Settings,
-        store: Path,
     ) -> None:
         self._experiment = experiment
         self._cells = {cell.id: cell for cell in experiment.cells}
@@ -54,7 +53,6 @@ class Driver:
         self._book = book
         self._studies = studies
         self._settings = settings
-        self._store = store
         self._versions = installed()
         self._resources: Mapping[str, Mapping[str, float]] = {}
         self._ready: deque[Running] = deque()
@@ -175,6 +173,7 @@ class Driver:
         running.losses += counted
         if running.losses >= MAX_LOSSES:
             message = f"{cause} {running.losses} times in a row without a new epoch"
+            self._book.log(running, message)
             self._end(running, lease, "failed", cause=message)
             return
         del self._live[lease]
@@ -301,7 +300,7 @@ class Driver:
             threads=threads(self._resources[running.cell]["CPU"]),
             folder=str(self._book.folder.trial(*running.name) / lease),
             digest=setting.digest,
-            store=str(self._store),
+            store=str(self._settings.store),
             grant=grant,
         )
 
@@ -320,8 +319,9 @@ class Driver:
         self, running: Running, lease: str, record: EpochRecord, *, seconds: float, pid: int
     ) -> Decision:
         """Record an epoch everywhere, then its event; decide whether the trial goes on."""
-        running.epochs.setdefault(record.epoch, record)
-        running.losses = 0
+        if record.epoch not in running.epochs:
+            running.epochs[record.epoch] = record
+            running.losses = 0
         reach("before-metrics" if running.stage == "search" else "in-confirm")
         self._book.send(running, running.epochs[record.epoch])
         value = record.metrics.get(self._metric)

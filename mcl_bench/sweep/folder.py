@@ -1,11 +1,11 @@
 """The folder of one sweep: its id, its lock, and the append-only files that a resume reads."""
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,12 @@ from mcl_bench.spec import Experiment, dump_yaml
 APPENDED = ("looks.jsonl", "events.jsonl", "records.jsonl")
 """The files that only grow; a tail torn by a crash is cut when the sweep is opened."""
 
+RECORDS = ("looks.jsonl", "records.jsonl")
+"""What must not be lost, whatever else of a sweep is."""
+
+AT_THE_START = ("experiment.yaml", "study.db", "events.jsonl", "sweep.json", "driver.json", "lock")
+"""What a sweep's folder holds before its first trial."""
+
 
 class SweepFolder:
     """`runs/sweeps/<name>`, held by one driver at a time while it is open.
@@ -35,6 +41,7 @@ class SweepFolder:
         self._facts: dict[str, Any] = {}
         self._lock = filelock.FileLock(path / "lock", timeout=1)
         self._looks: dict[tuple[str, str, int], str] = {}
+        self._made = False
 
     @property
     def database(self) -> str:
@@ -53,11 +60,14 @@ class SweepFolder:
         return next(name for name in names if not (self.path.parent / name).exists())
 
     def retire(self, name: str) -> None:
-        """Keep this folder under another name; its looks go over to the new sweep's folder."""
-        looks = list(files.read_lines(self.path / "looks.jsonl"))
+        """Keep this folder under another name; its looks go over to the new sweep's folder.
+
+        They are laid ready first, where `open` finds them if this process dies half-way.
+        """
+        looks = "".join(f"{line}\n" for line in files.read_lines(self.path / "looks.jsonl"))
+        files.write_whole(self._ready / "looks.jsonl", looks)
         self.path.rename(self.path.parent / name)
-        if looks:
-            files.write_whole(self.path / "looks.jsonl", "".join(f"{line}\n" for line in looks))
+        self._ready.rename(self.path)
 
     def open(self, experiment: Experiment) -> bool:
         """Take the lock; make the sweep or mend its files. True if it was there before.
@@ -66,6 +76,8 @@ class SweepFolder:
             UserError: another driver holds the sweep, or the folder can't be written.
         """
         try:
+            if self._ready.exists() and not self.path.exists():
+                self._ready.rename(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             driver = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -82,7 +94,8 @@ class SweepFolder:
             ) from error
         for name in APPENDED:
             files.mend_tail(self.path / name)
-        if not self.exists:
+        self._made = not self.exists
+        if self._made:
             self._facts = {
                 "id": secrets.token_hex(4),
                 "created": time.time(),
@@ -97,6 +110,11 @@ class SweepFolder:
             for look in [_parse(self.path / "looks.jsonl", number, line)]
         }
         return (self.path / "experiment.yaml").exists()
+
+    @property
+    def _ready(self) -> Path:
+        """Where the next sweep of this name is laid ready while this one is being renamed."""
+        return self.path.parent / f".{self.path.name}.next"
 
     @property
     def id(self) -> str:
@@ -131,8 +149,19 @@ class SweepFolder:
             self._write_facts()
 
     def discard(self) -> None:
-        """Take away a folder in which no sweep has begun."""
-        shutil.rmtree(self.path)
+        """Take away a folder that this process made, if nothing has been recorded in it."""
+        if not self._made or any((self.path / name).exists() for name in RECORDS):
+            return
+        for name in AT_THE_START:
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something of somebody else's lies there
+            self.path.rmdir()
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a trial of this sweep has ever been asked."""
+        lines = files.read_lines(self.path / "events.jsonl")
+        return any('"event": "ask"' in line for line in lines)
 
     def spent(self) -> dict[TrialName, tuple[float, float]]:
         """When each trial was first launched (unix seconds), and its device seconds so far."""
@@ -160,9 +189,11 @@ class SweepFolder:
         self._lock.release()
 
     def keep(self, experiment: Experiment) -> None:
-        """Write the resolved experiment file beside the records."""
+        """Write the resolved experiment file beside the records, if it is not what stands there."""
+        path = self.path / "experiment.yaml"
         text = f"# sweep {self.id}\n{dump_yaml(experiment.resolved)}"
-        files.write_whole(self.path / "experiment.yaml", text)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            files.write_whole(path, text)
 
     def event(self, event: str, **details: Any) -> dict[str, Any]:
         """Append one line to `events.jsonl`; returns what was written."""
@@ -241,3 +272,14 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def _entry(line: str) -> str:
     return hashlib.sha256(line.encode()).hexdigest()
+
+
+def recorded_digests(path: Path) -> Mapping[str, str]:
+    """The digest of each data label's images, as the sweep in this folder was started with.
+
+    Raises:
+        DataError: the file that says so has been damaged.
+    """
+    file = path / "sweep.json"
+    digests: Mapping[str, str] = _parse(file, 1, file.read_text())["digests"]
+    return digests

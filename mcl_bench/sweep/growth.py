@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcl_bench.records import UserError
-from mcl_bench.spec import Cell, Experiment
+from mcl_bench.spec import Cell, Choice, Experiment, FloatRange, IntRange
 
 FREE = frozenset({"data.root"})
 """Settings of a cell that can't change its results: the data's digest decides."""
@@ -23,6 +23,9 @@ def refuse_changes(old: Experiment, new: Experiment) -> None:
         UserError: with one line for each difference.
     """
     lines = _compare("", _sweep_words(old), _sweep_words(new))
+    grown = new.spec.baseline is None and new.baseline not in old.spec.arms
+    if new.baseline != old.baseline and not grown:
+        lines.append(f"baseline: {old.baseline} -> {new.baseline}")
     cells = {cell.id: cell for cell in new.cells}
     for cell in old.cells:
         if cell.id not in cells:
@@ -34,14 +37,14 @@ def refuse_changes(old: Experiment, new: Experiment) -> None:
         diff = "\n".join(f"  {line}" for line in lines)
         raise UserError(
             f"sweep {new.name} has trials of another experiment file:\n{diff}",
-            remedy="undo the change, or give the changed experiment a name of its own (name=OTHER)",
+            remedy="undo the change, start afresh with --new (what is there is kept), or give the "
+            "changed experiment a name of its own (name=OTHER)",
         )
 
 
 def _sweep_words(experiment: Experiment) -> dict[str, Any]:
     spec = experiment.spec
     return {
-        "baseline": experiment.baseline,
         "search.metric": spec.search.metric,
         "search.sampler": spec.search.sampler,
         "search.pruner": spec.search.pruner.model_dump(),
@@ -70,4 +73,10 @@ def _compare(place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Choice):
+        return f"{{choice: {list(value.values)}}}"
+    if isinstance(value, FloatRange | IntRange):
+        kind = "log" if value.log else "int" if isinstance(value, IntRange) else "float"
+        step = "" if value.step in {None, 1} else f", step: {value.step}"
+        return f"{{{kind}: [{value.low}, {value.high}]{step}}}"
     return "absent" if value is _ABSENT else str(value)

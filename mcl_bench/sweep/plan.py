@@ -6,7 +6,8 @@ busy while another cell waits for its last search trials.
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -114,8 +115,23 @@ class CellPlan:
         whole = all(standing and standing.outcome in COMPLETE for standing in confirmed)
         return "complete" if whole else "failed"
 
+    def shortfall(self) -> str:
+        """Why a failed cell has no whole result, in words."""
+        best = self.best()
+        if best is None:
+            ended = Counter(standing.outcome for standing in self.search.values())
+            return f"no search trial is complete ({_counted(ended)})"
+        confirmed = [self.confirm[best, k] for k in range(self.seeds)]
+        whole = sum(standing.outcome in COMPLETE for standing in confirmed)
+        ended = Counter(standing.outcome for standing in confirmed)
+        return f"{whole} of {self.seeds} confirm trials are complete ({_counted(ended)})"
+
     def _searching(self) -> bool:
         return self.running > 0 and any(s.outcome == "running" for s in self.search.values())
+
+
+def _counted(outcomes: Mapping[Outcome, int]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
 
 class Plan:

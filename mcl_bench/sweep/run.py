@@ -5,18 +5,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from mcl_bench import __version__
-from mcl_bench.records import Tracker, TrialRecord, UserError
+from mcl_bench.records import DataError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
-from mcl_bench.sweep.book import Book, Listener, WriteTable
+from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
 from mcl_bench.sweep.cluster import connected, slots, trial_resources
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
+from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.settings import Progress, Settings
 from mcl_bench.sweep.studies import Studies, count_trials
 
@@ -26,12 +27,16 @@ LEAVE_SECONDS = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """How a sweep ended: its state, the exit status, its trials by state, and the failed ones."""
+    """How a sweep ended: its state, the exit status, its trials by state, and what failed.
+
+    `failed` has each failed trial with its log, `unmet` why each failed cell has no whole result.
+    """
 
     state: str
     exit: int
     trials: Mapping[str, int]
     failed: tuple[tuple[TrialRecord, Path], ...] = ()
+    unmet: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +73,24 @@ def run_sweep(
         RunError: the record could not be kept.
     """
     folder = SweepFolder(home / "sweeps" / experiment.name, files_at=experiment.spec.files)
+    settings = Settings(seed=experiment.spec.train.seed, store=home / "store")
     if new and folder.exists:
+        outlets.check()
+        settings.prepare(experiment.cells, outlets.progress)
         folder = _retire(experiment, folder, outlets.tracker)
-    began = folder.open(experiment) and count_trials(folder.database) > 0
+    there = folder.open(experiment)
     try:
-        if began:
+        if there and count_trials(folder.database) > 0:
             _refuse_version(folder)
             refuse_changes(load(folder.path / "experiment.yaml"), experiment)
-        return _run(experiment, folder, outlets, address=address, verbose=verbose)
+        elif folder.has_asked:
+            raise DataError(
+                f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
+                remedy="put the file back from a copy, or start the sweep afresh with --new",
+            )
+        return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except UserError:
-        if not began and count_trials(folder.database) == 0:
-            folder.discard()
+        folder.discard()
         raise
     finally:
         folder.close()
@@ -87,13 +99,12 @@ def run_sweep(
 def _run(
     experiment: Experiment,
     folder: SweepFolder,
+    settings: Settings,
     outlets: Outlets,
     *,
     address: str | None,
     verbose: bool,
 ) -> SweepOutcome:
-    store = folder.path.parent.parent / "store"
-    settings = Settings(seed=experiment.spec.train.seed, store=store)
     studies = Studies(
         folder.database,
         sweep=experiment.name,
@@ -109,17 +120,22 @@ def _run(
         write_table=outlets.write_table,
         listener=outlets.listener,
     )
-    driver = Driver(experiment, book=book, studies=studies, settings=settings, store=store)
+    driver = Driver(experiment, book=book, studies=studies, settings=settings)
     if driver.finished and folder.closed:
-        return _outcome(book, _final_state(driver))
+        folder.keep(experiment)
+        for note in notes(driver.plan, studies, book):
+            outlets.listener({"event": "note", "text": note})
+        return _outcome(driver, book, _final_state(driver))
     outlets.check()
     folder.hold_digests(settings.prepare(experiment.cells, outlets.progress))
     folder.keep(experiment)
     driver.open()
+    for note in notes(driver.plan, studies, book):
+        book.say("note", text=note)
     if driver.finished:  # an earlier driver died between its last trial and its end
         driver.end(_final_state(driver))
-        return _outcome(book, _final_state(driver))
-    return _outcome(book, _drive(experiment, driver, address=address, verbose=verbose))
+        return _outcome(driver, book, _final_state(driver))
+    return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
 
 
 def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> SweepFolder:
@@ -127,7 +143,7 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
     folder.open(experiment)
     try:
         name = folder.next_name()
-        tracker.retire_sweep(sweep_id=folder.id, name=name)
+        ask_tracker(tracker.retire_sweep, sweep_id=folder.id, name=name)
         folder.retire(name)
     finally:
         folder.close()
@@ -160,7 +176,7 @@ def _final_state(driver: Driver) -> str:
     return "complete" if whole else "failed"
 
 
-def _outcome(book: Book, state: str) -> SweepOutcome:
+def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
     failed = tuple(record for record in book.records if record.state == "failed")
     code = {"interrupted": 130, "failed": 1}.get(state, 1 if failed else 0)
     return SweepOutcome(
@@ -171,6 +187,11 @@ def _outcome(book: Book, state: str) -> SweepOutcome:
             (record, book.folder.trial(record.cell, record.stage, record.trial) / "log.txt")
             for record in failed
         ),
+        unmet={
+            cell.id: cell.shortfall()
+            for cell in driver.plan.cells.values()
+            if cell.state() == "failed"
+        },
     )
 
 
@@ -180,7 +201,8 @@ def _refuse_version(folder: SweepFolder) -> None:
         raise UserError(
             f"sweep {folder.path.name} was made by mcl_bench {made_by}, this is {__version__}: "
             "results compare within one Major.Minor only",
-            remedy=f"go on with mcl_bench {made_by}, or give the sweep another name",
+            remedy=f"go on with mcl_bench {made_by}, start afresh with --new, or give the sweep "
+            "another name (name=OTHER)",
         )
 
 

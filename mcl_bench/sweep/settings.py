@@ -42,7 +42,7 @@ class Settings:
 
     def __init__(self, *, seed: int, store: Path) -> None:
         self._seed = seed
-        self._store = store
+        self.store = store
         self._versions = installed()
         self._packed: dict[str, data.Packed] = {}
         self._networks: dict[str, training.NetworkFacts] = {}
@@ -53,7 +53,7 @@ class Settings:
         for cell in cells:
             if cell.data_label not in digests:
                 told = None if progress is None else _named(progress, cell.data_label)
-                packed = data.prepare(cell.spec.data, store=self._store, progress=told)
+                packed = data.prepare(cell.spec.data, store=self.store, progress=told)
                 self._packed[cell.data_label] = packed
                 digests[cell.data_label] = packed.digest
         return digests

@@ -14,10 +14,11 @@ from mcl_bench.records import (
     TrialConfig,
     TrialId,
     TrialRecord,
+    UserError,
 )
 from mcl_bench.spec import Cell, Experiment, trial_spec
 from mcl_bench.sweep.cluster import threads, trial_cpus
-from mcl_bench.sweep.folder import SweepFolder
+from mcl_bench.sweep.folder import SweepFolder, recorded_digests
 from mcl_bench.sweep.settings import Settings
 
 Listener = Callable[[EpochRecord], None]
@@ -47,45 +48,60 @@ def train_one(
         digest=setting.digest,
         store=str(home / "store"),
     )
-    return _train(experiment, config, home=home, listener=listener)
+    folder = SweepFolder(home / "sweeps" / experiment.name)
+    return _train(experiment, config, folder, listener=listener)
 
 
 def train_again(
-    experiment: Experiment, record: TrialRecord, *, home: Path, listener: Listener
+    experiment: Experiment, record: TrialRecord, *, sweep: str, home: Path, listener: Listener
 ) -> EpochRecord:
     """Train a recorded trial again: its settings, its seed, its stage; returns the last epoch.
 
-    A confirm trial's look is the one that it had. Its files go to `<home>/train/<sweep>/…`.
+    `sweep` names the folder of its record. The images are looked for where the experiment says
+    now, which may have changed since. A confirm trial's look is the one that it had. Its files go
+    to `<home>/train/<sweep>/…`.
+
+    Raises:
+        UserError: the images are not those that it was trained on.
     """
     store = home / "store"
     (cell,) = (cell for cell in experiment.cells if cell.id == record.cell)
-    packed = data.prepare(trial_spec(record.config).data, store=store)
+    settings = {**record.config, "data.root": cell.spec.data.root}
+    packed = data.prepare(trial_spec(settings).data, store=store)
+    digest = recorded_digests(home / "sweeps" / sweep).get(cell.data_label)
+    if packed.digest != digest:
+        raise UserError(
+            f"the images of {cell.data_label} are not those of sweep {sweep}: their digest was "
+            f"{str(digest)[:12]}, now it is {packed.digest[:12]}",
+            key="data.root",
+            remedy="put the old images back",
+        )
     name = f"{record.stage}-{record.trial}"
     config = TrialConfig(
         id=TrialId(sweep=record.sweep, cell=record.cell, stage=record.stage, number=record.trial),
-        settings=record.config,
+        settings=settings,
         seed=record.seed,
         key=record.key,
         lease=secrets.token_hex(4),
         device=training.default_device(),
         threads=threads(trial_cpus(cell.resources)),
-        folder=str(home / "train" / record.sweep / record.cell / name),
+        folder=str(home / "train" / sweep / record.cell / name),
         digest=packed.digest,
         store=str(store),
     )
-    return _train(experiment, config, home=home, listener=listener, of=record.of)
+    folder = SweepFolder(home / "sweeps" / sweep)
+    return _train(experiment, config, folder, listener=listener, of=record.of)
 
 
 def _train(
     experiment: Experiment,
     config: TrialConfig,
+    folder: SweepFolder,
     *,
-    home: Path,
     listener: Listener,
     of: int | None = None,
 ) -> EpochRecord:
     if config.id.stage == "confirm":
-        folder = SweepFolder(home / "sweeps" / experiment.name)
         folder.open(experiment)
         try:
             grant = folder.look(cell=config.id.cell, key=config.key, seed=config.seed, of=of)

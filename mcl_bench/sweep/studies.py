@@ -140,6 +140,11 @@ class Studies:
             if trial.state != TrialState.WAITING:
                 yield _study_trial(trial)
 
+    def count_unasked(self, cell: str) -> int:
+        """How many settings of the cell's `enqueue` have not been asked yet."""
+        asked = {trial.attributes.get("enqueue") for trial in self.trials(cell, "search")}
+        return sum(index not in asked for index in range(len(self._cells[cell].enqueue)))
+
     def ask(self, cell: str) -> StudyTrial:
         """The next search trial, its parameters all suggested; now RUNNING."""
         study = self._studies[cell, "search"]

@@ -64,7 +64,7 @@ class TrialWorker(tune.Trainable):
         except Exception as error:  # noqa: BLE001 - the border of a trial: told to the driver
             self._close()
             ended = _ending(error)
-            if ended["outcome"] == "failed":
+            if ended["outcome"] != "interrupted":
                 _log(trial, traceback.format_exc())
         else:
             ended = {"record": json.dumps(record.to_dict()), "done": record.last}

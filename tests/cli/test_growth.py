@@ -151,3 +151,21 @@ def test_fewer_trials_and_other_resources_are_free(grown: dict[str, Any]) -> Non
     )
     assert told["state"] == "complete"
     assert told["trials"] == grown["told"]["trials"]
+
+
+def test_what_a_grown_file_cannot_try_and_a_newer_library_are_told(grown: dict[str, Any]) -> None:
+    home = grown["home"]
+    records = home / "sweeps/grow/records.jsonl"
+    whole = records.read_text()
+    versions = json.loads(whole.splitlines()[0])["versions"]
+    older = whole.replace(f'"torch": "{versions["torch"]}"', '"torch": "2.0.0"')
+    file = home.parent / "more.yaml"
+    queue = "enqueue: [{train.optimizer.lr: 0.01}, {train.optimizer.lr: 1.0e-5}"
+    file.write_text(GROWN.replace(queue, f"{queue}, {{train.optimizer.lr: 0.02}}"))
+    try:
+        records.write_text(older)
+        told = mcl_bench("sweep", str(file), home=home).stdout
+    finally:
+        records.write_text(whole)
+    assert f"{OLD}: 1 of search.enqueue will not be tried: search.trials (2) is a total" in told
+    assert f"trained with torch 2.0.0, now {versions['torch']}: the numbers may differ" in told

@@ -43,6 +43,31 @@ def test_new_keeps_the_old_sweep_and_its_looks(tmp_path: Path, tiny_experiment: 
     assert {row["test_looks"] for row in told["rows"]} == {2}
     assert len(read_lines(home / "sweeps/tiny/looks.jsonl")) == 4
 
+    rows = json.loads(mcl_bench("leaderboard", "--format", "json", home=home).stdout)["rows"]
+    assert sorted({row["sweep"] for row in rows}) == ["tiny", "tiny.1"]
+    looks = [(home / f"sweeps/{name}/looks.jsonl").read_text() for name in ("tiny", "tiny.1")]
+    mcl_bench("train", "tiny.1/parts-convnet-mc/confirm-0", home=home)
+    assert looks == [(home / f"sweeps/{n}/looks.jsonl").read_text() for n in ("tiny", "tiny.1")]
+
+    shutil.rmtree(home / "sweeps/tiny.1")
+    mcl_bench("sweep", *changed, "--new", "--quiet", home=home)
+    assert experiments(home)[f"tiny.1@{new}"] == new
+    assert len(read_lines(home / "sweeps/tiny/looks.jsonl")) == 4  # the settings are the same ones
+
+
+def test_new_is_refused_before_anything_is_renamed(tmp_path: Path, tiny_experiment: str) -> None:
+    file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
+    file.write_text(tiny_experiment)
+    mcl_bench("train", str(file), *SHORT, "--arm=ce", "--confirm", home=home)
+    looks = (home / "sweeps/tiny/looks.jsonl").read_text()
+    away = [f"data={{name: folder, root: {tmp_path / 'away'}, options: null}}"]
+    refused = mcl_bench("sweep", str(file), *SHORT, *away, "--new", home=home, code=3)
+    assert "does not exist" in refused.stderr
+    refused = mcl_bench("sweep", str(file), *SHORT, "resources.cpus=512", home=home, code=2)
+    assert "512 CPU" in refused.stderr
+    assert sorted(path.name for path in (home / "sweeps").iterdir()) == ["tiny"]
+    assert (home / "sweeps/tiny/looks.jsonl").read_text() == looks
+
 
 def test_a_strangers_experiment_is_named_and_new_goes_on_beside_it(
     tmp_path: Path, tiny_experiment: str

@@ -135,6 +135,11 @@ def test_a_finished_sweep_needs_no_images_and_a_grown_one_needs_its_own(
     shutil.move(root, tmp_path / "away")
     told = json.loads(mcl_bench("sweep", str(file), *short, "--json", home=home).stdout)
     assert told["state"] == "complete"
+    mcl_bench("sweep", str(file), *short, f"data.root={tmp_path / 'away'}", "--quiet", home=home)
+    moved = mcl_bench("train", "tiny/folder-convnet-ce/search-0", "--json", home=home)
+    assert json.loads(moved.stdout)["value"] == json.loads(moved.stdout)["recorded"]
+    best = mcl_bench("best", "tiny", "--cell", "folder-convnet-ce", home=home)
+    assert f"root: {tmp_path / 'away'}" in best.stdout
     draw_folder(root, seed=1)
     records = (home / "sweeps/tiny/records.jsonl").read_bytes()
     grown = (*short[1:], "search.trials=2")
@@ -171,6 +176,12 @@ def test_damaged_records_are_told_with_file_and_line(tmp_path: Path, tiny_experi
     study = home / "sweeps/tiny/study.db"
     study.write_bytes(b"not a database" * 100)
     assert "study.db is damaged" in mcl_bench("sweep", str(file), home=home, code=3).stderr
+    study.unlink()
+    records = (home / "sweeps/tiny/records.jsonl").read_bytes()
+    for change in ((), ("data={name: folder, root: nowhere, options: null}",)):
+        gone = mcl_bench("sweep", str(file), *short, *change, home=home, code=3)
+        assert "the Optuna storage of this sweep's trials is gone" in gone.stderr
+    assert (home / "sweeps/tiny/records.jsonl").read_bytes() == records
     assert read_lines(looks)
 
 
