@@ -3,6 +3,7 @@
 # c crop's pixels a side, X channels shown, H×W positions, t a tile's pixels a side
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ _TITLE = 24
 _CAPTION = 16
 _RING = 5
 _CROSS = 6
+_LONGEST_NAME = 40
+_LEGEND = (
+    "heat: activation, from 0 to the highest of the row",
+    "cross: a channel's peak; ring: a visible part; frame: the object's box",
+)
 
 _HEAT = np.array(
     [(0, 0, 0), (60, 10, 110), (160, 30, 110), (235, 80, 40), (255, 180, 20), (255, 255, 190)],
@@ -63,9 +69,13 @@ def draw_rows(rows: Sequence[Row]) -> bytes:
     height = _TITLE + TILE + _CAPTION + _GAP
     # A title has room, however few channels there are.
     width = max(tiles, 4) * (TILE + _GAP) + _GAP
-    sheet = Image.new("RGB", (width, max(len(rows), 1) * height + _GAP), "white")
+    foot = _GAP + len(rows) * height
+    sheet = Image.new("RGB", (width, foot + len(_LEGEND) * _CAPTION + _GAP), "white")
     for number, row in enumerate(rows):
         _draw_row(sheet, row, top=_GAP + number * height)
+    draw = ImageDraw.Draw(sheet)
+    for line, text in enumerate(_LEGEND):
+        _write(draw, (_GAP, foot + line * _CAPTION), text, size=12, fill="#444444")
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     return content.getvalue()
@@ -85,9 +95,12 @@ def spread(map_HW: Floats, side: int) -> npt.NDArray[np.float64]:
 
 
 def plain_text(text: str) -> str:
-    """The text with `?` for what Pillow's own fonts may not have, on one line."""
-    latin = text.encode("latin-1", "replace").decode("latin-1")
-    return "".join(letter if letter.isprintable() else "?" for letter in latin)
+    """A name in letters that Pillow's own fonts have: no accents, `?` for others, not too long."""
+    letters = unicodedata.normalize("NFKD", text)
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    plain = bare.encode("ascii", "replace").decode("ascii")
+    plain = "".join(letter if letter.isprintable() else "?" for letter in plain)
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 3]}..."
 
 
 def _draw_row(sheet: Image.Image, row: Row, *, top: int) -> None:

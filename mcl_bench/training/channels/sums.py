@@ -15,6 +15,9 @@ from mcl_bench.losses.channels import Run, channel_runs
 MASKS = 4
 """How many fixed masks `alignment_masked` is the mean of, or ξ where that is less."""
 
+_CACHED_VALUES = 1 << 18
+"""Activations that are counted together on a CPU: few enough to stay in its cache."""
+
 MEANS = (
     "diversity",
     "entropy",
@@ -91,6 +94,15 @@ class ChannelSums:
     def add(self, maps_BCHW: Tensor, target_B: Tensor) -> None:
         """Count one batch of float32 or float64 maps."""
         self._owner_C = self._owner_C.to(maps_BCHW.device)
+        at_once = len(target_B)
+        if maps_BCHW.device.type == "cpu":
+            at_once = max(1, _CACHED_VALUES // maps_BCHW[0].numel())
+        for part_BCHW, part_B in zip(
+            maps_BCHW.split(at_once), target_B.split(at_once), strict=True
+        ):
+            self._count(part_BCHW, part_B)
+
+    def _count(self, maps_BCHW: Tensor, target_B: Tensor) -> None:
         own_BC = self._owner_C == target_B[:, None]
         maps_BCS = maps_BCHW.flatten(2).contiguous()
         log_spread_BCS = maps_BCS.log_softmax(-1)
