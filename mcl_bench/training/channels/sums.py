@@ -97,9 +97,8 @@ class ChannelSums:
         at_once = len(target_B)
         if maps_BCHW.device.type == "cpu":
             at_once = max(1, _CACHED_VALUES // maps_BCHW[0].numel())
-        for part_BCHW, part_B in zip(
-            maps_BCHW.split(at_once), target_B.split(at_once), strict=True
-        ):
+        parts = zip(torch.split(maps_BCHW, at_once), torch.split(target_B, at_once), strict=True)
+        for part_BCHW, part_B in parts:
             self._count(part_BCHW, part_B)
 
     def _count(self, maps_BCHW: Tensor, target_B: Tensor) -> None:
