@@ -58,11 +58,11 @@ def test_the_warmest_place_is_where_the_channel_is_most_active() -> None:
     first, second = (
         np.asarray(picture([one]), dtype=int) for one in (row(lit, parts=[], box=None), dark)
     )
-    ys, xs = np.nonzero(np.abs(first - second).sum(-1)[: 2 * TILE // 2 + 30])
-    # The tile after the image; its lower right cell begins at a half and at two thirds.
-    assert xs.min() > TILE * (1 + 1 / 3)
-    assert xs.max() < 2 * TILE + 20
-    assert ys.max() > TILE
+    # Above the caption. The image comes first, then the tile: 2×3 cells, the last of them lit.
+    changed = np.abs(first - second).sum(-1)[: TILE + 25]
+    ys, xs = np.nonzero(changed > 60)
+    assert TILE * (1 + 1 / 3) < xs.min() < xs.max() < 2 * TILE + 15
+    assert TILE / 4 < ys.min() < ys.max()
 
 
 @pytest.mark.parametrize("name", ["Großer Brachvogel é", "黒鳥", "two\nlines", "x" * 500, "", "🐦"])

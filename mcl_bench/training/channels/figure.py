@@ -77,7 +77,7 @@ def draw_rows(rows: Sequence[Row]) -> bytes:
     for line, text in enumerate(_LEGEND):
         _write(draw, (_GAP, foot + line * _CAPTION), text, size=12, fill="#444444")
     content = io.BytesIO()
-    sheet.save(content, format="PNG")
+    sheet.save(content, format="PNG", compress_level=4)
     return content.getvalue()
 
 
