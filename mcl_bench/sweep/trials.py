@@ -18,7 +18,7 @@ from mcl_bench.records import (
 )
 from mcl_bench.sweep.settings import Setting
 
-KEPT = ("predictions.parquet", "confusion.json")
+KEPT = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
 """What a trial leaves beside its log when its checkpoints are deleted."""
 
 CHECKPOINT = "checkpoint.pt"

@@ -1,6 +1,6 @@
 """How good a network is on a set of images that it does not learn from."""
 
-# B batch, K classes, N images
+# B batch, K classes, C maps, N images, H×W positions
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mcl_bench.data import Batches
 from mcl_bench.losses import Outputs
 from mcl_bench.training.channels import ChannelFacts, ChannelSums
+from mcl_bench.training.heads import Head
 from mcl_bench.training.models import Network
 from mcl_bench.training.precision import Precision
 
@@ -40,6 +41,10 @@ class Evaluation:
     confusion_KK: Tensor
 
 
+Watch = Callable[[Tensor, Tensor, Tensor], None]
+"""Shown each batch's maps B×C×H×W, target B and indices B (on the CPU)."""
+
+
 @torch.inference_mode()
 def evaluate(
     network: Network,
@@ -48,20 +53,34 @@ def evaluate(
     logits_of: Callable[[Outputs], Tensor],
     precision: Precision,
     between: Callable[[], None],
+    head: Head | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """The evaluation of `network` on all of `batches`; calls `between` before each batch.
 
-    `logits_of` says what the network's outputs predict: the objective's `logits`. The network is
+    `logits_of` says what the network's outputs predict: the objective's `logits`. With the
+    network's `head` the channels' `own_top1` is measured; `watch` sees each batch. The network is
     left in evaluation mode; no generator is drawn from.
     """
     network.eval()
-    channels = ChannelSums(network.groups)
+
+    def read(maps_BCHW: Tensor) -> Tensor:
+        assert head is not None
+        with precision.autocast():
+            embedding_BD = head.embed(maps_BCHW)
+            logits_BK = head.classify(embedding_BD)
+        output = Outputs(logits=logits_BK, maps=maps_BCHW, embedding=embedding_BD)
+        return logits_of(output.full())
+
+    channels = ChannelSums(network.groups, read=None if head is None else read)
     logits, labels, indices = [], [], []
     for batch in batches.epoch(0):
         between()
         with precision.autocast():
             output = network(batch.images).full()
         channels.add(output.maps, batch.target)
+        if watch is not None:
+            watch(output.maps, batch.target, batch.indices)
         logits.append(logits_of(output))
         labels.append(batch.target)
         indices.append(batch.indices)

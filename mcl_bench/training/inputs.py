@@ -24,14 +24,14 @@ class Inputs:
     """The batches of one training.
 
     `validation` is absent where the training learns from it too, `test` in the search stage.
-    `class_weights` has one weight per class, or is absent. `test_ids` names the test images.
+    `class_weights` has one weight per class, or is absent. `test_images` are those of `test`.
     """
 
     classes: tuple[str, ...]
     train: data.Batches
     validation: data.Batches | None
     test: data.Batches | None
-    test_ids: tuple[str, ...]
+    test_images: data.ImageSet | None
     class_weights: Tensor | None
 
 
@@ -76,7 +76,7 @@ def open_inputs(config: TrialConfig, spec: TrialSpec, *, device: torch.device) -
         train=batches(images, learnt, True),
         validation=None if refit else batches(images, validation, False),
         test=None if test is None else batches(test, torch.arange(len(test.labels)), False),
-        test_ids=() if test is None else test.ids,
+        test_images=test,
         class_weights=data.class_weights(
             images.labels[learnt], len(packed.classes), spec.data.balance
         ),

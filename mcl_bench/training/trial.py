@@ -1,6 +1,5 @@
 """One training: an iterator of epochs that can be stopped anywhere and go on bit for bit."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from mcl_bench import data, files
+from mcl_bench import data
 from mcl_bench.losses import ObjectiveTerms, Outputs, build_objective
 from mcl_bench.records import EpochRecord, Report, TrialConfig, Word
 from mcl_bench.spec import named_seed, trial_spec
+from mcl_bench.training.answers import write_answers
+from mcl_bench.training.channels import ChannelReport
 from mcl_bench.training.checkpoint import (
     Checkpoint,
     installed_versions,
@@ -22,7 +23,7 @@ from mcl_bench.training.checkpoint import (
     write_checkpoint,
 )
 from mcl_bench.training.epoch import Diverged, EpochSums
-from mcl_bench.training.evaluation import Evaluation, evaluate
+from mcl_bench.training.evaluation import Evaluation, Watch, evaluate
 from mcl_bench.training.inputs import open_inputs
 from mcl_bench.training.models import build_network
 from mcl_bench.training.optimisation import build_optimizer, lr_factor, set_lr
@@ -171,7 +172,7 @@ class Training(Iterator[EpochRecord]):
         self._sums = EpochSums.from_dict(checkpoint.sums, device_type=self._device.type)
         if self.finished and self._inputs.test is not None:
             # The checkpoint may come from another lease, whose folder keeps the answers.
-            self._keep_answers(self._evaluate(self._inputs.test, "test"))
+            self._judge_on_test()
 
     def _obey(self) -> None:
         word = self._control()
@@ -233,7 +234,9 @@ class Training(Iterator[EpochRecord]):
             last=last,
         )
 
-    def _evaluate(self, batches: data.Batches, name: str) -> Evaluation:
+    def _evaluate(
+        self, batches: data.Batches, name: str, *, watch: Watch | None = None
+    ) -> Evaluation:
         self.objective.eval()
         evaluation = evaluate(
             self.network,
@@ -241,6 +244,8 @@ class Training(Iterator[EpochRecord]):
             logits_of=self.objective.logits,
             precision=self._precision,
             between=self._obey,
+            head=self.network.head,
+            watch=watch,
         )
         if not torch.tensor(evaluation.loss).isfinite():
             raise Diverged(f"{name}/loss", epoch=self._sums.epoch, step=self._sums.steps)
@@ -252,7 +257,7 @@ class Training(Iterator[EpochRecord]):
         found = self._evaluate(self._inputs.validation, "val")
         scores = _accuracies("val", found) | {"val/loss": found.loss}
         if self._inputs.test is None:
-            scores |= _channels("channels", found)
+            scores |= found.channels.metrics("channels")
         return scores | self._best(found.top1)
 
     def _best(self, val_top1: float) -> dict[str, float]:
@@ -267,29 +272,27 @@ class Training(Iterator[EpochRecord]):
         gap = self.spec.confirm.gap
         if self._inputs.test is None or not (last or gap):
             return {}
-        found = self._evaluate(self._inputs.test, "test")
-        scores: dict[str, float] = {}
-        if gap:
-            scores |= {"gap/top1": found.top1} | _channels("gap/channels", found)
         if last:
-            scores |= _accuracies("test", found) | _channels("channels", found)
-            self._keep_answers(found)
+            found, scores = self._judge_on_test()
+        else:
+            found, scores = self._evaluate(self._inputs.test, "test"), {}
+        if gap:
+            scores |= {"gap/top1": found.top1} | found.channels.metrics("gap/channels")
         return scores
 
-    def _keep_answers(self, found: Evaluation) -> None:
-        folder = Path(self.config.folder)
-        classes = self._inputs.classes
-        data.write_predictions(
-            folder / "predictions.parquet",
-            image_ids=[self._inputs.test_ids[index] for index in found.indices_N.tolist()],
-            label=found.label_N.tolist(),
-            predicted=found.predicted_N.tolist(),
-            correct=(found.predicted_N == found.label_N).tolist(),
-            top5=found.in_top5_N.tolist(),
-            probability=found.probability_N.tolist(),
-        )
-        table = {"classes": list(classes), "counts": found.confusion_KK.tolist()}
-        files.write_whole(folder / "confusion.json", json.dumps(table, ensure_ascii=False) + "\n")
+    def _judge_on_test(self) -> tuple[Evaluation, dict[str, float]]:
+        """The trained network on test, and its scores; what it said is left in the folder."""
+        images, batches = self._inputs.test_images, self._inputs.test
+        assert images is not None, "test is opened with its batches"
+        assert batches is not None, "test is judged on where it is granted"
+        classes, folder = self._inputs.classes, Path(self.config.folder)
+        crop = self.spec.data.crop
+        assert crop is not None, "a trial's crop is resolved"
+        report = ChannelReport(images, crop=crop, classes=classes, groups=self.network.groups)
+        found = self._evaluate(batches, "test", watch=report.add)
+        write_answers(folder, found, ids=images.ids, classes=classes)
+        scores = _accuracies("test", found) | found.channels.metrics("channels")
+        return found, scores | report.write(folder, found.channels, predicted_N=found.predicted_N)
 
 
 def _accuracies(split: str, found: Evaluation) -> dict[str, float]:
@@ -297,13 +300,6 @@ def _accuracies(split: str, found: Evaluation) -> dict[str, float]:
         f"{split}/top1": found.top1,
         f"{split}/top5": found.top5,
         f"{split}/macro_top1": found.macro_top1,
-    }
-
-
-def _channels(prefix: str, found: Evaluation) -> dict[str, float]:
-    return {
-        f"{prefix}/diversity": found.channels.diversity,
-        f"{prefix}/alignment": found.channels.alignment,
     }
 
 

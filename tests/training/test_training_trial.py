@@ -18,7 +18,14 @@ from mcl_bench.training.optimisation import lr_factor
 
 CE = {"name": "ce"}
 TIMES = {"time/epoch_s", "time/data_wait_s"}
-CHANNELS = {"channels/diversity", "channels/alignment"}
+CHANNELS = {
+    f"channels/{name}"
+    for name in ("diversity", "entropy", "alignment", "alignment_masked", "own_top1", "own_energy")
+} | {"channels/peak"}
+PLACES = {
+    f"channels/{name}"
+    for name in ("pointing", "pointing_chance", "energy_box", "consistency", "consistency_chance")
+}
 TRAIN_CE = {"train/loss", "train/loss_ce", "train/top1"} | TIMES
 TRAIN_MC = TRAIN_CE | {"train/loss_dis", "train/loss_div"}
 VAL = {"val/top1", "val/top5", "val/macro_top1", "val/loss", "best/val/top1", "best/epoch"}
@@ -61,15 +68,15 @@ def test_metrics_are_plain_numbers_in_their_ranges(make_config: Any) -> None:
 def test_a_refit_confirm_trial_is_judged_on_test_once_at_the_end(make_config: Any) -> None:
     first, last = Training(make_config(stage="confirm", **TWO_EPOCHS))
     assert set(first.metrics) == TRAIN_MC
-    assert set(last.metrics) == TRAIN_MC | TEST | CHANNELS
+    assert set(last.metrics) == TRAIN_MC | TEST | CHANNELS | PLACES
 
 
 def test_the_gap_is_scored_on_test_at_each_epoch(make_config: Any) -> None:
     config = make_config(stage="confirm", confirm={"gap": True}, **TWO_EPOCHS)
     first, last = Training(config)
-    gap = {"gap/top1", "gap/channels/diversity", "gap/channels/alignment"}
+    gap = {"gap/top1"} | {f"gap/{name}" for name in CHANNELS}
     assert set(first.metrics) == TRAIN_MC | gap
-    assert set(last.metrics) == TRAIN_MC | gap | TEST | CHANNELS
+    assert set(last.metrics) == TRAIN_MC | gap | TEST | CHANNELS | PLACES
     assert last.metrics["gap/top1"] == last.metrics["test/top1"]
 
 
@@ -86,7 +93,7 @@ def test_a_confirm_trial_without_refit_keeps_validation_apart(make_config: Any) 
     config = make_config(stage="confirm", confirm={"refit": False}, **TWO_EPOCHS)
     first, last = Training(config)
     assert set(first.metrics) == TRAIN_MC | VAL
-    assert set(last.metrics) == TRAIN_MC | VAL | TEST | CHANNELS
+    assert set(last.metrics) == TRAIN_MC | VAL | TEST | CHANNELS | PLACES
 
 
 def test_refit_learns_from_validation_too(make_config: Any, packed: Any) -> None:
