@@ -112,6 +112,30 @@ def test_a_worker_that_has_sigterm_is_replaced_and_nothing_spins(
     assert {row["state"] for row in table(home)} == {"complete"}
 
 
+def test_sigterm_while_ray_starts_leaves_at_once_and_is_resumable(
+    tmp_path: Path, tiny_experiment: str
+) -> None:
+    file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
+    file.write_text(tiny_experiment)
+    with subprocess.Popen(
+        command("sweep", str(file), *LONG),
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sweep:
+        deadline = time.monotonic() + 100
+        while not any(event["event"] == "start" for event in events(home)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        sweep.terminate()
+        _, said = sweep.communicate(timeout=60)
+        assert sweep.returncode == 130, said
+    assert said.endswith("interrupted; the same command goes on with it\n")
+    told = json.loads(mcl_bench("status", "--json", home=home).stdout)["sweeps"][0]
+    assert told["state"] == "interrupted"
+
+
 def draw_folder(root: Path, *, seed: int, count: int = 8) -> None:
     generator = np.random.default_rng(seed)
     for name in ("a", "b", "c"):
