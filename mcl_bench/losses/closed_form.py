@@ -20,15 +20,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mcl_bench.losses.channels import Run
 
 # B images of a batch or a chunk, C channels of all classes, K classes (of one run), X channels per
 # class (ξ), S pixels (H·W), M masks: B or 1
 
-CHUNK_ON_CPU = 2**19
-"""Values per chunk: 2 MiB in float32, about what a core's cache holds."""
+CHUNK_ON_CPU = 2**20
+"""Values per chunk: 4 MiB in float32, about what the caches of a few cores hold."""
+
+CHUNK_AT_LEAST = 2**18
+"""Values that are not worth dividing. Larger batches have six chunks or more, so that forward and
+backward hold at most two maps together."""
 
 CHUNK_ELSEWHERE = 2**22
 """Values per chunk on other devices, where a start of a kernel costs more than a miss."""
@@ -69,10 +72,12 @@ class _ClosedForm(torch.autograd.Function):
         return _join([logits for logits, _ in chunks]), _join([spreads for _, spreads in chunks])
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, dlogits_BK: Tensor, dspreads_BK: Tensor
     ) -> tuple[Tensor, None, None, None]:
+        # In a backward pass gradients are enabled only where it shall be differentiated itself.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError("the Mutual-Channel Loss has no second derivative (create_graph)")
         features, mask_MC = ctx.saved_tensors
         build = _fused_gradient if torch.compiler.is_compiling() else _gradient
         gradient = torch.empty_like(features)
@@ -96,7 +101,7 @@ def closed_form(
         fill: what a dropped channel counts as in the logits: 0 or -inf.
 
     Raises:
-        RuntimeError: in a second derivative, which there is none of.
+        RuntimeError: in a backward pass with `create_graph`: there is no second derivative.
     """
     pair: tuple[Tensor, Tensor] = _ClosedForm.apply(features, mask_MC, runs, fill)
     return pair
@@ -126,7 +131,8 @@ def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
     batch, channels, height, width = features.shape
     size = max(batch, 1)
     if not torch.compiler.is_compiling():
-        values = CHUNK_ON_CPU if features.device.type == "cpu" else CHUNK_ELSEWHERE
+        most = CHUNK_ON_CPU if features.device.type == "cpu" else CHUNK_ELSEWHERE
+        values = min(most, max(CHUNK_AT_LEAST, features.numel() // 6))
         size = min(size, max(1, values // (channels * height * width)))
     if mask_MC is not None:
         mask_MC = mask_MC.to(features.device, full_precision(features[:0]).dtype, non_blocking=True)
