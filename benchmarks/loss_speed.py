@@ -88,7 +88,7 @@ def report(case: Case, rounds: int) -> tuple[str, bool]:
         EAGER: partial(our_loss, maps, target, mask, groups, compiled=False),
         COMPILED: partial(our_loss, maps, target, mask, groups, compiled=True),
     }
-    values = [float(loss()) for loss in losses.values()]
+    values = [loss().item() for loss in losses.values()]
     if max(values) - min(values) > 1e-4:
         raise SystemExit(f"the losses differ: {values}")
     steps = {
@@ -99,12 +99,13 @@ def report(case: Case, rounds: int) -> tuple[str, bool]:
     memory = {name: peak_bytes(step) / one_map for name, step in steps.items()}
     lines = [
         f"P1: {'×'.join(map(str, shape))}, ξ = {case.xi}, forward and backward; {conditions()}",
-        f"{'':26}{'median':>11}{'fastest':>11}{'ratio':>8}  extra memory",
+        f"{'':26}{'median':>11}{'fastest':>11}{'ratio':>8}{'fastest':>9}  extra memory",
     ]
     for name, times in seconds.items():
         lines.append(
             f"{name:26}{statistics.median(times) * 1e3:8.1f} ms{min(times) * 1e3:8.1f} ms"
-            f"{ratio(seconds[PEER], times):7.2f}x  {memory[name]:.2f} maps"
+            f"{ratio(seconds[PEER], times):7.2f}x{min(seconds[PEER]) / min(times):8.2f}x"
+            f"  {memory[name]:.2f} maps"
         )
     kept = True
     for name, least in ((COMPILED, case.compiled), (EAGER, case.eager)):
