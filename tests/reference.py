@@ -22,11 +22,19 @@ def discriminality(
     features: Maps,
     target: Sequence[int],
     groups: Sequence[int],
-    mask: Sequence[float] | None = None,
+    mask: Sequence[float] | Sequence[Sequence[float]] | None = None,
     class_weights: Sequence[float] | None = None,
+    *,
+    mask_fill: str = "zero",
 ) -> float:
-    """Cross-entropy of g, g(F_i) = the mean over pixels of max_j [M_ij · F_ijk]."""
-    logits = [alignment_logits(image, groups, mask) for image in features]
+    """Cross-entropy of g, g(F_i) = the mean over pixels of max_j [M_ij · F_ijk].
+
+    A mask of nested lists is one for each image.
+    """
+    logits = []
+    for place, image in enumerate(features):
+        own = mask[place] if mask is not None and isinstance(mask[0], list) else mask
+        logits.append(alignment_logits(image, groups, own, mask_fill=mask_fill))
     return cross_entropy(logits, target, class_weights)
 
 
@@ -34,8 +42,10 @@ def alignment_logits(
     image: Sequence[Sequence[Sequence[float]]],
     groups: Sequence[int],
     mask: Sequence[float] | None = None,
+    *,
+    mask_fill: str = "zero",
 ) -> list[float]:
-    """g(F_i) for each class of one C×H×W image."""
+    """g(F_i) for each class of one C×H×W image; with `minus_inf` a dropped channel is left out."""
     height, width = len(image[0]), len(image[0][0])
     logits = []
     for label in range(len(groups)):
@@ -45,17 +55,33 @@ def alignment_logits(
                 highest = -math.inf
                 for channel in channels_of(groups, label):
                     factor = 1.0 if mask is None else mask[channel]
+                    if factor == 0 and mask_fill == "minus_inf":
+                        continue
                     highest = max(highest, factor * image[channel][y][x])
                 total += highest
         logits.append(total / (height * width))
     return logits
 
 
-def diversity(features: Maps, groups: Sequence[int]) -> float:
-    """The mean over images and classes of h/ξ, h = Σ_k max_j softmax over pixels (F_ij)_k."""
+def diversity(
+    features: Maps, groups: Sequence[int], *, reduction: str = "classes", form: str = "normalised"
+) -> float:
+    """The mean over images and classes of h/ξ, h = Σ_k max_j softmax over pixels (F_ij)_k.
+
+    `literal` is that of h; `groups` is the sum over the different ξ of such means.
+    """
+    widths = [set(groups)] if reduction == "classes" else [{xi} for xi in set(groups)]
+    return sum(_mean_spread(features, groups, some, form) for some in widths)
+
+
+def _mean_spread(features: Maps, groups: Sequence[int], widths: set[int], form: str) -> float:
+    """The mean over the classes whose ξ is one of `widths`."""
     total = 0.0
+    num_classes = sum(xi in widths for xi in groups)
     for image in features:
         for label, xi in enumerate(groups):
+            if xi not in widths:
+                continue
             spreads = [spatial_softmax(image[channel]) for channel in channels_of(groups, label)]
             h = 0.0
             for pixel in range(len(spreads[0])):
@@ -63,8 +89,8 @@ def diversity(features: Maps, groups: Sequence[int]) -> float:
                 for spread in spreads:
                     highest = max(highest, spread[pixel])
                 h += highest
-            total += h / xi
-    return total / (len(features) * len(groups))
+            total += h / xi if form == "normalised" else h
+    return total / (len(features) * num_classes)
 
 
 def spatial_softmax(channel: Sequence[Sequence[float]]) -> list[float]:

@@ -36,7 +36,7 @@ def random_mask(groups: Sequence[int], *, ratio: float = 0.5, seed: int = 0) -> 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
-@pytest.mark.parametrize("size", [(2, 3), (5, 2), (4, 4), (1, 1)])
+@pytest.mark.parametrize("size", [(2, 3), (5, 2), (4, 4), (1, 4)])
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("groups", [EVEN, UNEVEN, ARBITRARY, SINGLE], ids=str)
 def test_both_terms_equal_the_oracle_of_plain_loops(
@@ -267,7 +267,7 @@ def test_the_diversity_of_maps_is_the_second_term_of_the_loss() -> None:
         ({"groups": ()}, "at least one class, got none"),
         ({"target": torch.zeros(3, dtype=torch.long)}, r"4 images, got the shape \(3,\)"),
         ({"target": torch.zeros(4, 4)}, r"4 images, got the shape \(4, 4\)"),
-        ({"mask": torch.ones(4)}, r"each of 12 channels, got the shape \(4,\)"),
+        ({"mask": torch.ones(4)}, r"12 channels, or 4×12 .* got the shape \(4,\)"),
         ({"class_weights": torch.ones(12)}, r"each of 4 classes, got the shape \(12,\)"),
     ],
 )
@@ -379,3 +379,71 @@ def test_mcloss_refuses_a_wrong_setting_with_the_rule_and_the_value(
     given = {"num_classes": 4, "channels": 12, "mu": 1, "lambda_": 1, "mask_ratio": 0.5} | changed
     with pytest.raises(ValueError, match=rule):
         MCLoss(given.pop("num_classes"), given.pop("channels"), **given)
+
+
+def test_maps_of_one_pixel_are_refused() -> None:
+    for refused in (
+        lambda maps: mc_loss(maps, torch.tensor([0, 1]), groups=(2, 2), mask=None),
+        lambda maps: diversity(maps, (2, 2)),
+    ):
+        with pytest.raises(ValueError, match=r"more than one pixel.* got maps of 1×1"):
+            refused(torch.zeros(2, 4, 1, 1))
+
+
+@pytest.mark.parametrize("label", [-1, 4, -100])
+def test_a_target_that_is_no_class_is_refused_with_its_value(label: int) -> None:
+    with pytest.raises(ValueError, match=f"indices from 0 to 3, got {label}"):
+        mc_loss(random_maps(EVEN), torch.tensor([0, label, 1, 2]), groups=EVEN, mask=None)
+
+
+def test_a_mask_that_leaves_a_class_nothing_is_refused_with_minus_inf_only() -> None:
+    mask = torch.tensor([1.0] * 3 + [0.0] * 3 + [1.0] * 6)
+    given = {"groups": EVEN, "mask": mask}
+    mc_loss(random_maps(EVEN), random_target(EVEN), **given)
+    with pytest.raises(ValueError, match="mask must keep a channel of each class"):
+        mc_loss(random_maps(EVEN), random_target(EVEN), **given, mask_fill="minus_inf")
+
+
+@pytest.mark.parametrize("option", ["mask_fill", "reduction", "diversity", "mask_scope"])
+def test_an_unknown_option_is_refused_with_what_is_allowed(option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option} must be .* or .*, got other"):
+        MCLoss(4, 12, mu=1, lambda_=1, mask_ratio=0.5, **{option: "other"})
+
+
+def test_one_mask_cannot_be_kept_for_each_image() -> None:
+    with pytest.raises(ValueError, match="mask_draw must be step where mask_scope is sample"):
+        MCLoss(4, 12, mu=1, lambda_=1, mask_ratio=0.5, mask_scope="sample", mask_draw="once")
+
+
+def test_mcloss_with_a_mask_for_each_image_draws_one_for_each() -> None:
+    features, target = random_maps(UNEVEN), random_target(UNEVEN)
+    loss = MCLoss(
+        5,
+        12,
+        mu=1,
+        lambda_=0,
+        mask_ratio=0.5,
+        mask_scope="sample",
+        generator=torch.Generator().manual_seed(7),
+    )
+    mask = draw_mask(UNEVEN, 0.5, generator=torch.Generator().manual_seed(7), batch=4)
+    expected = mc_loss(features, target, groups=UNEVEN, mask=mask).discriminality
+    assert torch.equal(loss(features, target), expected)
+
+
+def test_a_mask_drawn_once_is_kept_and_comes_back_with_the_state() -> None:
+    features, target = random_maps((10,) * 4).relu(), random_target((10,) * 4)
+
+    def build() -> MCLoss:
+        return MCLoss(4, 40, mu=1, lambda_=1, mask_ratio=0.5, mask_draw="once")
+
+    loss = build()
+    assert loss.state_dict() == {}
+    values = {loss(features, target).item() for _ in range(4)}
+    assert len(values) == 1
+    restored = build()
+    restored.load_state_dict(loss.state_dict())
+    assert {restored(features, target).item()} == values
+    fresh = build()
+    fresh.load_state_dict(build().state_dict())
+    assert fresh.fixed_mask is None

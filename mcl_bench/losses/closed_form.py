@@ -1,0 +1,303 @@
+"""What both terms are made of, with its gradient in closed form: two numbers per image and class.
+
+For x_j the ξ maps of one class of one image, m their mask and S their number of places k:
+
+    logit  l = Σ_k max_j (m_j·x_jk) / S     dl/dx_jk = m_j·[j wins at k] / S
+    spread h = Σ_k max_j p_jk               dh/dx_jk = p_jk·([j wins at k] - Σ_i p_ji·[j wins at i])
+
+where p_j is the softmax of x_j over the places. Where channels tie, the first one wins. Between the
+passes nothing but the maps themselves is kept: the backward pass takes the softmax anew and builds
+the gradient in place in it, a chunk of images at a time. So the gradient is the only new map, and
+what else is made of a chunk (its maps in order, their softmax and 2/ξ of them) stays in the cache.
+
+There are loops over the ξ channels of a class and over the runs of equal ξ, none over classes:
+every step is an elementwise operation on one channel of all classes, which is much faster than
+torch's maximum with indices and its scatter. `torch.compile` fuses a form of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mcl_bench.losses.channels import Run
+
+# B images of a batch or a chunk, C channels of all classes, K classes (of one run), X channels per
+# class (ξ), S pixels (H·W), M masks: B or 1
+
+CHUNK_ON_CPU = 2**20
+"""Values per chunk: 4 MiB in float32, about what the caches of a few cores hold."""
+
+CHUNK_AT_LEAST = 2**18
+"""Values that are not worth dividing. Larger batches have six chunks or more, so that forward and
+backward hold at most two maps together."""
+
+CHUNK_ELSEWHERE = 2**22
+"""Values per chunk on other devices, where a start of a kernel costs more than a miss."""
+
+UNROLLED_XI = 16
+"""Up to this ξ the compiled form compares channel after channel; above, its code would be large."""
+
+
+class Chunk(NamedTuple):
+    """Some images of a batch: which they are, their maps in full precision, and their masks."""
+
+    images: slice
+    maps_BCS: Tensor
+    mask_MC: Tensor | None
+
+
+class Upstream(NamedTuple):
+    """The loss's gradients with respect to the logits' sums over places, and to the spreads."""
+
+    logit_sums_BK1: Tensor
+    spreads_BK1: Tensor
+
+
+class _ClosedForm(torch.autograd.Function):
+    """The logits and the spreads; `closed_form` is its caller."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, mask_MC: Tensor | None, runs: tuple[Run, ...], fill: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(features, mask_MC)
+        ctx.runs = runs
+        ctx.fill = fill
+        chunks = [
+            (_logits(chunk, runs, fill), _spreads(chunk, runs))
+            for chunk in _chunks(features, mask_MC)
+        ]
+        return _join([logits for logits, _ in chunks]), _join([spreads for _, spreads in chunks])
+
+    @staticmethod
+    def backward(
+        ctx: Any, dlogits_BK: Tensor, dspreads_BK: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        # In a backward pass gradients are enabled only where it shall be differentiated itself.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError("the Mutual-Channel Loss has no second derivative (create_graph)")
+        features, mask_MC = ctx.saved_tensors
+        build = _fused_gradient if torch.compiler.is_compiling() else _gradient
+        gradient = torch.empty_like(features)
+        for chunk in _chunks(features, mask_MC):
+            part_BCS = build(
+                chunk, ctx.runs, ctx.fill, dlogits_BK[chunk.images], dspreads_BK[chunk.images]
+            )
+            gradient[chunk.images] = part_BCS.view(-1, *features.shape[1:])
+        return gradient, None, None, None
+
+
+def closed_form(
+    features: Tensor, mask_MC: Tensor | None, runs: tuple[Run, ...], fill: float
+) -> tuple[Tensor, Tensor]:
+    """The logits l and the spreads h of all classes, each B×K, float32 or float64.
+
+    Args:
+        features: B×C×H×W, any floating type and memory format; half precision counts as float32.
+        mask_MC: zeros and ones, one row for all images or one for each; None for all ones.
+        runs: the classes and their channels, as `channel_runs` gives them.
+        fill: what a dropped channel counts as in the logits: 0 or -inf.
+
+    Raises:
+        RuntimeError: in a backward pass with `create_graph`: there is no second derivative.
+    """
+    pair: tuple[Tensor, Tensor] = _ClosedForm.apply(features, mask_MC, runs, fill)
+    return pair
+
+
+def logits_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
+    """The logits alone, B×K, without a mask and without a gradient."""
+    return _join([_logits(chunk, runs, 0.0) for chunk in _chunks(features, None)])
+
+
+def spreads_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
+    """The spreads alone, B×K, without a gradient; exactly 1 for a class of one channel."""
+    return _join([_spreads(chunk, runs) for chunk in _chunks(features, None)])
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Half-precision values as float32; float32 and float64 as they are.
+
+    Autocast makes no half-precision values of them again: it lowers products of matrices and
+    convolutions only, and the losses have neither.
+    """
+    return values.float() if values.dtype in {torch.float16, torch.bfloat16} else values
+
+
+def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
+    """The batch in chunks of whole images, at least one; in one chunk for a compiler."""
+    batch, channels, height, width = features.shape
+    size = max(batch, 1)
+    if not torch.compiler.is_compiling():
+        most = CHUNK_ON_CPU if features.device.type == "cpu" else CHUNK_ELSEWHERE
+        values = min(most, max(CHUNK_AT_LEAST, features.numel() // 6))
+        size = min(size, max(1, values // (channels * height * width)))
+    if mask_MC is not None:
+        mask_MC = mask_MC.to(features.device, full_precision(features[:0]).dtype, non_blocking=True)
+    for first in range(0, max(batch, 1), size):
+        images = slice(first, first + size)
+        # Other memory formats are put in order: the work on slices of them takes longer.
+        maps_BCS = full_precision(features[images]).contiguous().flatten(2)
+        own_MC = mask_MC if mask_MC is None or len(mask_MC) == 1 else mask_MC[images]
+        yield Chunk(images, maps_BCS, own_MC)
+
+
+def _logits(chunk: Chunk, runs: Sequence[Run], fill: float) -> Tensor:
+    """B×K: the mean over places of the maximum over each class's channels as they count."""
+    peaks = (_peak(run.of(chunk.maps_BCS), _kept(chunk, run), fill) for run in runs)
+    return _join([peak_BKS.mean(-1) for peak_BKS in peaks], dim=1)
+
+
+def _spreads(chunk: Chunk, runs: Sequence[Run]) -> Tensor:
+    """B×K: the sum over places of the maximum over each class's channels of their softmax."""
+    maps_BCS = chunk.maps_BCS
+    softmax_BCS = maps_BCS.softmax(-1) if any(run.xi > 1 for run in runs) else maps_BCS
+    parts = []
+    for run in runs:
+        if run.xi == 1:
+            # A softmax sums to 1 only up to rounding.
+            parts.append(maps_BCS.new_ones(maps_BCS.shape[0], run.num_classes))
+        else:
+            parts.append(_peak(run.of(softmax_BCS)).sum(-1))
+    return _join(parts, dim=1)
+
+
+def _gradient(
+    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
+) -> Tensor:
+    """B×C×S: the gradient of a chunk's maps."""
+    gradient_BCS = chunk.maps_BCS.softmax(-1)
+    for run in runs:
+        upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
+        _spread_gradient_(run.of(gradient_BCS), upstream)
+        _add_logit_gradient_(
+            run.of(gradient_BCS), run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream
+        )
+    return gradient_BCS
+
+
+def _upstream(chunk: Chunk, run: Run, dlogits_BK: Tensor, dspreads_BK: Tensor) -> Upstream:
+    return Upstream(
+        dlogits_BK[:, run.classes, None] / chunk.maps_BCS.shape[2],
+        dspreads_BK[:, run.classes, None],
+    )
+
+
+def _kept(chunk: Chunk, run: Run) -> Tensor | None:
+    """M×K×X, the mask of one run's channels; None for none."""
+    return None if chunk.mask_MC is None else run.of(chunk.mask_MC[:, :, None])[..., 0]
+
+
+def _counted(
+    channel_BKS: Tensor, kept_MK: Tensor, fill: float, out: Tensor | None = None
+) -> Tensor:
+    """What a channel of each class counts as in the logits: itself or, if dropped, `fill`."""
+    if fill == 0:
+        return torch.mul(channel_BKS, kept_MK[:, :, None], out=out)
+    return torch.add(channel_BKS, kept_MK.log()[:, :, None], out=out)
+
+
+def _peak(values_BKXS: Tensor, kept_MKX: Tensor | None = None, fill: float = 0.0) -> Tensor:
+    """B×K×S, a tensor of its own: the maximum over each class's channels as they count."""
+    channels = values_BKXS.unbind(2)
+    if kept_MKX is None:
+        peak_BKS = channels[0].clone()
+    else:
+        peak_BKS = _counted(channels[0], kept_MKX[:, :, 0], fill)
+    # The compiler plans its own memory.
+    in_place = not torch.compiler.is_compiling()
+    scratch_BKS = torch.empty_like(peak_BKS) if in_place else None
+    for j, channel_BKS in enumerate(channels[1:], start=1):
+        counted_BKS = channel_BKS
+        if kept_MKX is not None:
+            counted_BKS = _counted(channel_BKS, kept_MKX[:, :, j], fill, out=scratch_BKS)
+        peak_BKS = torch.maximum(peak_BKS, counted_BKS, out=peak_BKS if in_place else None)
+    return peak_BKS
+
+
+def _spread_gradient_(softmax_BKXS: Tensor, upstream: Upstream) -> None:
+    """Make of the softmax, in place, the loss's gradient through the spreads."""
+    if softmax_BKXS.shape[2] == 1:
+        softmax_BKXS.zero_()
+        return
+    peak_BKS = _peak(softmax_BKXS)
+    won_BKS = torch.empty_like(peak_BKS)
+    for p_BKS in softmax_BKXS.unbind(2):
+        torch.eq(p_BKS, peak_BKS, out=won_BKS)
+        peak_BKS.add_(won_BKS, alpha=2)  # No share is above 1: nobody else wins there.
+        won_BKS.mul_(p_BKS)
+        won_BKS.addcmul_(p_BKS, won_BKS.sum(-1, keepdim=True), value=-1)
+        torch.mul(won_BKS, upstream.spreads_BK1, out=p_BKS)
+
+
+def _add_logit_gradient_(
+    gradient_BKXS: Tensor,
+    maps_BKXS: Tensor,
+    kept_MKX: Tensor | None,
+    fill: float,
+    upstream: Upstream,
+) -> None:
+    """Add, in place, the loss's gradient through the logits."""
+    peak_BKS = _peak(maps_BKXS, kept_MKX, fill)
+    won_BKS = torch.empty_like(peak_BKS)
+    above_all = torch.finfo(peak_BKS.dtype).max
+    channels = zip(gradient_BKXS.unbind(2), maps_BKXS.unbind(2), strict=True)
+    for j, (sum_BKS, channel_BKS) in enumerate(channels):
+        counted_BKS, share_BK1 = channel_BKS, upstream.logit_sums_BK1
+        if kept_MKX is not None:
+            counted_BKS = _counted(channel_BKS, kept_MKX[:, :, j], fill, out=won_BKS)
+            share_BK1 = share_BK1 * kept_MKX[:, :, j, None]
+        torch.eq(counted_BKS, peak_BKS, out=won_BKS)
+        peak_BKS.add_(won_BKS, alpha=above_all)
+        sum_BKS.addcmul_(won_BKS, share_BK1)
+
+
+def _fused_gradient(
+    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
+) -> Tensor:
+    """`_gradient` in the form that a compiler fuses best."""
+    parts = []
+    for run in runs:
+        upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
+        part_BKXS = _fused_run(run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream)
+        parts.append(part_BKXS.flatten(1, 2))
+    return _join(parts, dim=1)
+
+
+def _fused_run(
+    maps_BKXS: Tensor, kept_MKX: Tensor | None, fill: float, upstream: Upstream
+) -> Tensor:
+    channels_X1 = torch.arange(maps_BKXS.shape[2], device=maps_BKXS.device, dtype=torch.int32)
+    channels_X1 = channels_X1[:, None]
+    share_BKX1 = upstream.logit_sums_BK1[:, :, None]
+    counted_BKXS = maps_BKXS
+    if kept_MKX is not None:
+        share_BKX1 = share_BKX1 * kept_MKX[..., None]
+        kept_MKX1 = kept_MKX[..., None]
+        counted_BKXS = maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
+    gradient_BKXS = torch.where(_winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
+    if maps_BKXS.shape[2] == 1:
+        return gradient_BKXS
+    softmax_BKXS = maps_BKXS.softmax(-1)
+    won_BKXS = torch.where(_winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
+    slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
+    return gradient_BKXS + slope_BKXS * upstream.spreads_BK1[:, :, None]
+
+
+def _winner(values_BKXS: Tensor) -> Tensor:
+    """B×K×1×S: which channel of each class is highest at each place, the first among equals."""
+    channels = values_BKXS.unbind(2)
+    if len(channels) > UNROLLED_XI:
+        return values_BKXS.argmax(dim=2, keepdim=True)
+    peak_BKS = channels[0]
+    winner_BKS = torch.zeros_like(peak_BKS, dtype=torch.int32)
+    for j, channel_BKS in enumerate(channels[1:], start=1):
+        winner_BKS = torch.where(channel_BKS > peak_BKS, j, winner_BKS)
+        peak_BKS = torch.maximum(peak_BKS, channel_BKS)
+    return winner_BKS[:, :, None]
+
+
+def _join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
