@@ -80,6 +80,7 @@ class Settings:
             groups=network.groups,
             weights_sha256=network.weights_sha256,
             device_type=device,
+            map_size=network.map_size,
             versions=self._versions,
         )
         return Setting(

@@ -106,7 +106,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("files: 's3://bucket/x'", "files: s3://bucket/x"),
         ("arms: {ce: {loss: {name: arcface}}}", "arms.ce.loss.name: arcface"),
         ("arms: {ce: {loss: {name: 'my.mod:Loss'}}}", "arms.ce.loss.name: my.mod:Loss"),
-        ("arms: {mc: {loss: {name: mc, dialect: paper}}}", "arms.mc.loss.dialect: paper"),
         ("arms: {ce: {loss: {name: ce, plus: {name: mc}}}}", "arms.ce.loss.plus.name: mc"),
     ],
 )
