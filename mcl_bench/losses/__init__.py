@@ -5,7 +5,8 @@ Pure torch: no data, no training, no network of its own.
 
 from mcl_bench.losses.channels import channel_groups, draw_mask
 from mcl_bench.losses.main import MainLoss, Outputs
-from mcl_bench.losses.mc import MCLoss, MCLossTerms, alignment_logits, diversity, mc_loss
+from mcl_bench.losses.mc import MCLossTerms, alignment_logits, diversity, mc_loss
+from mcl_bench.losses.module import MCLoss
 from mcl_bench.losses.objective import Objective, ObjectiveTerms, build_objective
 
 __all__ = [

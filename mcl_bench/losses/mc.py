@@ -3,30 +3,49 @@
 Each class owns a group of channels of the last feature map. The discriminality term asks that a
 class's channels alone, any half of them, tell the class; the diversity term that they look at
 different places. The canonical form: L = μ·(L_dis + λ·(1 - diversity)), with diversity the mean
-over classes of h/ξ, so that λ multiplies a quantity in [0, 1 - 1/ξ] whatever ξ is.
+over classes of h/ξ, so that λ multiplies a quantity in [0, 1 - 1/ξ] whatever ξ is. Published
+implementations differ from it and from each other; `mc_loss` has an option for each difference.
 
 Source: Chang et al., "The Devil is in the Channels: Mutual-Channel Loss for Fine-Grained Image
 Classification", IEEE TIP 2020.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mcl_bench.losses.channels import Run, channel_groups, channel_runs, check_ratio, draw_mask
+from mcl_bench.losses.channels import Run, channel_runs
+from mcl_bench.losses.closed_form import closed_form, full_precision, logits_of, spreads_of
 
-# B batch, C channels of all classes, K classes, X channels per class (ξ), S pixels (H·W)
+__all__ = [
+    "DiversityForm",
+    "MCLossTerms",
+    "MaskFill",
+    "Reduction",
+    "alignment_logits",
+    "cross_entropy",
+    "diversity",
+    "full_precision",
+    "mc_loss",
+]
+
+# B batch, C channels of all classes, K classes
+
+MaskFill = Literal["zero", "minus_inf"]
+Reduction = Literal["classes", "groups"]
+DiversityForm = Literal["normalised", "literal"]
 
 
 class MCLossTerms(NamedTuple):
     """The two terms of the Mutual-Channel Loss, unweighted: scalars, float32 or float64.
 
-    `discriminality` is a cross-entropy (>= 0, lower is better); `diversity` lies in (0, 1]:
-    1/ξ where all channels of a group agree, 1 where they share no place.
+    `discriminality` is a cross-entropy (>= 0, lower is better); `diversity` lies in (0, 1] in the
+    canonical form: 1/ξ where all channels of a group agree, 1 where they share no place.
     """
 
     discriminality: Tensor
@@ -37,102 +56,68 @@ class MCLossTerms(NamedTuple):
         return mu * (self.discriminality + lambda_ * (1 - self.diversity))
 
 
-def mc_loss(
+def mc_loss(  # noqa: PLR0913 - an option for each difference between implementations
     features: Tensor,
     target: Tensor,
     *,
     groups: Sequence[int],
     mask: Tensor | None,
     class_weights: Tensor | None = None,
+    mask_fill: MaskFill = "zero",
+    reduction: Reduction = "classes",
+    diversity: DiversityForm = "normalised",
+    compiled: bool = False,
 ) -> MCLossTerms:
     """The discriminality and the diversity of a batch's feature maps.
 
-    Discriminality is the cross-entropy of GAP(max over the class's masked channels), where
-    masking multiplies by 0. Diversity is the mean over images and classes of h/ξ, where h sums
-    over the places the maximum over the class's channels of their softmax over places; it is not
-    masked. A class of one channel has h = 1 and sends no gradient.
+    Discriminality is the cross-entropy of GAP(max over the class's channels as masked). Diversity
+    is the mean over images and classes of h/ξ, where h sums over the places the maximum over the
+    class's channels of their softmax over places; it is not masked. A class of one channel has
+    h = 1 and sends no gradient.
 
     The terms are computed in float32 (float64 for float64 features) under autocast too. Where
-    channels tie for a maximum, one of them gets the gradient.
+    channels tie for a maximum, the first of them gets the gradient. There is no second derivative.
 
     Args:
-        features: B×C×H×W maps, any memory format.
-        target: B class indices; their range is left to torch, which checks it on the device.
+        features: B×C×H×W maps of more than one pixel, any memory format.
+        target: B class indices, 0 to K - 1. A target outside is a ValueError on a CPU; elsewhere
+            the check would wait for the device and is left to torch's own.
         groups: channels per class, K positive integers that sum to C.
-        mask: C zeros (dropped) and ones (kept), on any device, or None for all kept.
+        mask: zeros (dropped) and ones (kept), C of them for the whole batch or B×C for each image
+            its own, on any device; None for all kept.
         class_weights: K weights of the discriminality's cross-entropy, which is then the mean
             weighted by the targets' classes, as in `torch.nn.functional.cross_entropy`.
+        mask_fill: what a dropped channel counts as in the maximum. `zero` is the authors' product
+            with the mask: where the kept channels are negative the dropped one wins. With
+            `minus_inf` it never does; on maps >= 0 both agree. It needs a channel kept in each
+            class (a ValueError on a CPU).
+        reduction: `classes` is the mean over all classes; `groups` sums the means over the classes
+            of each ξ, as the authors' ResNet-50 script does where ξ is uneven. It counts for the
+            diversity, whose range it widens to (0, number of different ξ].
+        diversity: `normalised` is h/ξ; `literal` is the paper's h, in [1, ξ].
+        compiled: fuse the passes with `torch.compile`: several times faster on contiguous maps on
+            a CPU, at the price of many seconds and a C++ compiler at the first call of each shape.
 
     Raises:
-        ValueError: a shape or a group breaks these rules.
+        ValueError: a shape, a group, an option or a value breaks these rules.
     """
-    runs = channel_runs(groups)
+    check_choice("mask_fill", mask_fill, MaskFill)
+    check_choice("reduction", reduction, Reduction)
+    check_choice("diversity", diversity, DiversityForm)
+    runs = _runs(groups)
     _check_maps(features, runs)
+    _check_places(features)
     _check_rest(features, target, len(groups), mask, class_weights)
-    maps_BCS = full_precision(features).flatten(2)
-    kept_BCS = maps_BCS
-    if mask is not None:
-        kept_BCS = maps_BCS * mask.to(maps_BCS, non_blocking=True)[:, None]
+    fill = 0.0 if mask_fill == "zero" else float("-inf")
+    mask_MC = None if mask is None else mask.reshape(-1, mask.shape[-1])
+    if not torch.compiler.is_compiling():
+        _check_values(target, len(groups), mask_MC if mask_fill == "minus_inf" else None, runs)
+    measure = _compiled_form() if compiled else closed_form
+    logits_BK, spreads_BK = measure(features, mask_MC, runs, fill)
     return MCLossTerms(
-        discriminality=cross_entropy(_class_logits(kept_BCS, runs), target, class_weights),
-        diversity=_diversity(maps_BCS, runs),
+        discriminality=cross_entropy(logits_BK, target, class_weights),
+        diversity=_reduced(spreads_BK, runs, reduction, diversity),
     )
-
-
-class MCLoss(nn.Module):
-    """The Mutual-Channel Loss μ·(L_dis + λ·(1 - diversity)); add it to the cross-entropy.
-
-    Channels are divided among the classes by `channel_groups`. In training mode ⌊ξ·mask_ratio⌋
-    channels of each class, at most ξ - 1, are masked: one mask a batch, drawn anew at each call
-    from `generator` (a CPU generator, torch's default one if None). In evaluation mode nothing is
-    masked and nothing drawn.
-
-    Args:
-        num_classes: K.
-        channels: C, the maps of all classes; at least K.
-        mu: weight of the whole loss, >= 0.
-        lambda_: weight of the diversity term within it, >= 0.
-        mask_ratio: share of each class's channels that a batch drops, 0 to 1, taken decimally.
-        generator: where the masks come from; whoever owns it saves and restores its state.
-
-    Raises:
-        ValueError: a number breaks these rules.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        channels: int,
-        *,
-        mu: float,
-        lambda_: float,
-        mask_ratio: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        _check_weight("mu", mu)
-        _check_weight("lambda_", lambda_)
-        check_ratio(mask_ratio)
-        self.groups = channel_groups(num_classes, channels)
-        self.mu = mu
-        self.lambda_ = lambda_
-        self.mask_ratio = mask_ratio
-        self.generator = generator
-
-    def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch, a scalar: `features` B×C×H×W, `target` B class indices."""
-        mask = None
-        if self.training:
-            mask = draw_mask(self.groups, self.mask_ratio, generator=self.generator)
-        terms = mc_loss(features, target, groups=self.groups, mask=mask)
-        return terms.weighted(mu=self.mu, lambda_=self.lambda_)
-
-    def extra_repr(self) -> str:
-        """The settings, as `print` shows them."""
-        return (
-            f"num_classes={len(self.groups)}, channels={sum(self.groups)}, mu={self.mu}, "
-            f"lambda_={self.lambda_}, mask_ratio={self.mask_ratio}"
-        )
 
 
 def alignment_logits(maps: Tensor, groups: Sequence[int]) -> Tensor:
@@ -140,28 +125,27 @@ def alignment_logits(maps: Tensor, groups: Sequence[int]) -> Tensor:
 
     `maps` is B×C×H×W and `groups` sums to C, else ValueError; float32 under autocast.
     """
-    runs = channel_runs(groups)
+    runs = _runs(groups)
     _check_maps(maps, runs)
-    return _class_logits(full_precision(maps).flatten(2), runs)
+    if torch.is_grad_enabled() and maps.requires_grad:
+        return closed_form(maps, None, runs, 0.0)[0]
+    return logits_of(maps, runs)
 
 
 def diversity(maps: Tensor, groups: Sequence[int]) -> Tensor:
     """The mean over images and classes of h/ξ, a scalar in (0, 1]: `mc_loss`' second term.
 
-    `maps` is B×C×H×W and `groups` sums to C, else ValueError; float32 under autocast.
+    `maps` is B×C×H×W of more than one pixel and `groups` sums to C, else ValueError; float32 under
+    autocast.
     """
-    runs = channel_runs(groups)
+    runs = _runs(groups)
     _check_maps(maps, runs)
-    return _diversity(full_precision(maps).flatten(2), runs)
-
-
-def full_precision(values: Tensor) -> Tensor:
-    """Half-precision values as float32; float32 and float64 as they are.
-
-    Autocast makes no half-precision values of them again: it lowers products of matrices and
-    convolutions only, and the losses have neither.
-    """
-    return values.float() if values.dtype in {torch.float16, torch.bfloat16} else values
+    _check_places(maps)
+    if torch.is_grad_enabled() and maps.requires_grad:
+        spreads_BK = closed_form(maps, None, runs, 0.0)[1]
+    else:
+        spreads_BK = spreads_of(maps, runs)
+    return _reduced(spreads_BK, runs, "classes", "normalised")
 
 
 def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -170,39 +154,44 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None) 
     return F.cross_entropy(logits, target, weight=weights)
 
 
-def _class_logits(maps_BCS: Tensor, runs: Sequence[Run]) -> Tensor:
-    """B×K: the mean over places of the maximum over each class's channels."""
-    return _each_run(runs, lambda run: _peaks(maps_BCS, run).mean(-1))
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuse a value that is none of a Literal's."""
+    if value not in get_args(choices):
+        allowed = " or ".join(get_args(choices))
+        raise ValueError(f"{name} must be {allowed}, got {value}")
 
 
-def _diversity(maps_BCS: Tensor, runs: Sequence[Run]) -> Tensor:
-    """The mean of h/ξ over images and classes."""
-    wide = any(run.xi > 1 for run in runs)
-    spread_BCS = maps_BCS.softmax(-1) if wide else maps_BCS
-
-    def share_of(run: Run) -> Tensor:
-        if run.xi == 1:
-            # A softmax sums to 1 and has no gradient, but only up to rounding: where a class has
-            # one channel, λ may leave no trace. The product with 0 keeps it differentiable.
-            return spread_BCS[:, run.channels, 0] * 0 + 1
-        return _peaks(spread_BCS, run).sum(-1) / run.xi
-
-    shares_BK = _each_run(runs, share_of)
-    return shares_BK.mean()
-
-
-def _peaks(values_BCS: Tensor, run: Run) -> Tensor:
-    """B×K×S: the maximum over the channels of each class of one run."""
-    batch, _, pixels = values_BCS.shape
-    values_BKXS = values_BCS[:, run.channels].view(batch, run.num_classes, run.xi, pixels)
-    # Not amax, which shares the gradient out among ties: slower, and not what the authors do.
-    return values_BKXS.max(dim=2).values
+def _reduced(
+    spreads_BK: Tensor, runs: Sequence[Run], reduction: Reduction, form: DiversityForm
+) -> Tensor:
+    """Σ_k w_k·h_k, averaged over the images; w_k is the same for all classes of a run."""
+    alike: Counter[int] = Counter()
+    for run in runs:
+        alike[run.xi] += run.num_classes
+    num_classes = spreads_BK.shape[1]
+    total = spreads_BK.new_zeros(())
+    for run in runs:
+        among = num_classes if reduction == "classes" else alike[run.xi]
+        divisor = run.xi if form == "normalised" else 1
+        mean = spreads_BK[:, run.classes].mean()
+        total = total + mean * (run.num_classes / among / divisor)
+    return total
 
 
-def _each_run(runs: Sequence[Run], measure: Callable[[Run], Tensor]) -> Tensor:
-    """B×K from B×(classes of one run), in the order of the classes."""
-    parts = [measure(run) for run in runs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+def _runs(groups: Sequence[int]) -> tuple[Run, ...]:
+    """`channel_runs`, remembered: counting 10,000 classes takes longer than a small step."""
+    if torch.compiler.is_compiling():
+        return channel_runs(groups)
+    return _remembered_runs(tuple(groups))
+
+
+_remembered_runs = functools.lru_cache(maxsize=64)(channel_runs)
+
+
+@functools.cache
+def _compiled_form() -> Any:
+    """The closed form, which compiles itself anew for each shape and grouping."""
+    return torch.compile(closed_form, fullgraph=True)
 
 
 def _check_maps(maps: Tensor, runs: Sequence[Run]) -> None:
@@ -212,6 +201,14 @@ def _check_maps(maps: Tensor, runs: Sequence[Run]) -> None:
     if maps.shape[1] != channels:
         raise ValueError(
             f"groups must sum to the features' {maps.shape[1]} channels, got {channels}"
+        )
+
+
+def _check_places(maps: Tensor) -> None:
+    if maps.shape[2] * maps.shape[3] < 2:
+        raise ValueError(
+            "features must have more than one pixel, over which diversity is defined, "
+            f"got maps of {maps.shape[2]}×{maps.shape[3]}"
         )
 
 
@@ -228,9 +225,9 @@ def _check_rest(
             f"target must hold one class index for each of {batch} images, "
             f"got the shape {tuple(target.shape)}"
         )
-    if mask is not None and mask.shape != (channels,):
+    if mask is not None and mask.shape not in {(channels,), (batch, channels)}:
         raise ValueError(
-            f"mask must have one entry for each of {channels} channels, "
+            f"mask must hold {channels} channels, or {batch}×{channels} for each image its own, "
             f"got the shape {tuple(mask.shape)}"
         )
     if class_weights is not None and class_weights.shape != (num_classes,):
@@ -240,6 +237,19 @@ def _check_rest(
         )
 
 
-def _check_weight(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+def _check_values(
+    target: Tensor, num_classes: int, mask_MC: Tensor | None, runs: Sequence[Run]
+) -> None:
+    """Look at what lies on a CPU: targets, and a mask under which no class may be empty."""
+    if target.device.type == "cpu" and target.numel() > 0:
+        low, high = (int(end) for end in target.aminmax())
+        if low < 0 or high >= num_classes:
+            raise ValueError(
+                f"target must hold class indices from 0 to {num_classes - 1}, "
+                f"got {low if low < 0 else high}"
+            )
+    if mask_MC is None or mask_MC.device.type != "cpu":
+        return
+    for run in runs:
+        if not bool(run.of(mask_MC[:, :, None]).any(dim=2).all()):
+            raise ValueError("mask must keep a channel of each class where mask_fill is minus_inf")
