@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, record, recorded, run
+from mcl_bench.cli import catalog, experiment, explain, record, recorded, run
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.status,
     recorded.best,
     record.ui,
+    explain.explain,
     experiment.show,
     experiment.schema,
 )

@@ -9,7 +9,7 @@ PRIS-CV/Mutual-Channel-Loss, Kurumi233/Mutual-Channel-Loss and frgfm/Holocron.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -28,17 +28,21 @@ Diversity: TypeAlias = Literal["normalised", "literal"]
 class Source:
     """How a source writes the loss.
 
-    `names` are its own words for `mu`, `lambda` and `mask_ratio`; `mask` says what it drops, and
-    `remark` what it cannot do. `reduction` and `diversity` are how it averages h, in the words of
-    the canonical form's options.
+    `names` are its own words for `mu`, `lambda` and `mask_ratio`. `reduction` and `diversity` are
+    how it averages h, in the words of the canonical form's options. `fixed_mask` is the number of
+    channels that its code drops of ξ, where that is not a parameter, and `mask` says it in words.
+    `widths` are the ξ that its code can take, where not all, and `remark` says what else of it is
+    carried over to other networks.
     """
 
     title: str
     formula: str
     names: Mapping[str, str]
-    mask: str
     reduction: Reduction
     diversity: Diversity
+    mask: str
+    fixed_mask: Callable[[int], int] | None = None
+    widths: frozenset[int] | None = None
     remark: str = ""
 
 
@@ -48,49 +52,56 @@ SOURCES: Mapping[Dialect, Source] = MappingProxyType(
             title="Chang et al., IEEE TIP 2020",
             formula="mu·(L_dis − lambda·mean over classes of h)",
             names={"mu": "mu", "lambda": "lambda"},
-            mask="⌊ξ/2⌋ of ξ, always",
             reduction="classes",
             diversity="literal",
+            mask="⌊ξ/2⌋ of ξ",
+            fixed_mask=lambda xi: xi // 2,
         ),
         "official": Source(
             title="PRIS-CV/Mutual-Channel-Loss",
             formula="alpha_1·L_dis + beta_1·(1 − mean over classes of h/ξ)",
             names={"mu": "alpha_1", "lambda": "beta_1"},
-            mask="1 of 3, always",
             reduction="classes",
             diversity="normalised",
-            remark="its code takes ξ = 3 and 200 classes only; the formula is carried over",
+            mask="1 of 3",
+            fixed_mask=lambda _: 1,
+            widths=frozenset({3}),
         ),
         "official-pretrained": Source(
             title="PRIS-CV/Mutual-Channel-Loss, its ResNet-50 script",
-            formula="alpha·(L_dis + lambda·sum over groups of (1 − mean in the group of h/ξ))",
+            formula="alpha·(L_dis + lambda·Σ over groups of (1 − mean in the group of h/ξ))",
             names={"mu": "alpha", "lambda": "lambda"},
-            mask="4 of 10 and 4 of 11, always",
             reduction="groups",
             diversity="normalised",
-            remark="its code takes 152×10 + 48×11 channels only; the formula is carried over",
+            mask="4 of 10 and 4 of 11",
+            fixed_mask=lambda _: 4,
+            widths=frozenset({10, 11}),
         ),
         "kurumi": Source(
             title="Kurumi233/Mutual-Channel-Loss",
-            formula="alpha·(L_dis + lambda_·sum over groups of (1 − mean in the group of h/ξ))",
+            formula="alpha·(L_dis + lambda_·Σ over groups of (1 − mean in the group of h/ξ))",
             names={"mu": "alpha", "lambda": "lambda_", "mask_ratio": "p"},
-            mask="⌊ξ·p⌋ of ξ",
             reduction="groups",
             diversity="normalised",
+            mask="⌊ξ·p⌋ of ξ",
         ),
         "holocron": Source(
             title="frgfm/Holocron, MutualChannelLoss",
-            formula="weight·(L_dis − alpha·mean over classes and positions of the maxima, h/(H·W))",
+            formula="weight·(L_dis − alpha·mean over classes of h/(H·W))",
             names={"mu": "weight", "lambda": "alpha"},
-            mask="⌊ξ/2⌋ of ξ, always",
             reduction="classes",
             diversity="literal",
-            remark="its L_dis has no GAP and takes a label for each position, one ξ only; here it "
-            "is the paper's; weight is what the caller multiplies its loss by",
+            mask="⌊ξ/2⌋ of ξ",
+            fixed_mask=lambda xi: xi // 2,
+            remark="its L_dis has no GAP and cannot take the labels of images: here it has one; "
+            "weight is what its caller multiplies it by",
         ),
     }
 )
-"""Every dialect but the canonical form. All draw one mask a batch, anew, and multiply by 0."""
+"""Every dialect but the canonical form. All draw one mask a batch, anew, and multiply by 0.
+
+A group is all classes with equally many channels.
+"""
 
 FORMS: Sequence[tuple[Reduction, Diversity]] = (
     ("classes", "normalised"),
@@ -149,16 +160,18 @@ def to_canonical(
         if found is not None:
             break
     assert found is not None, "a loss has at least the form that it was written in"
-    return MutualChannelSpec(
-        name="mc",
-        mu=loss.mu,
-        lambda_=float(found),
-        mask_ratio=loss.mask_ratio,
-        mask_scope=scope,
-        mask_fill=fill,
-        mask_draw=draw,
-        reduction=reduction,
-        diversity=diversity,
+    return MutualChannelSpec.model_validate(
+        {
+            "name": "mc",
+            "mu": loss.mu,
+            "lambda": float(found),
+            "mask_ratio": loss.mask_ratio,
+            "mask_scope": scope,
+            "mask_fill": fill,
+            "mask_draw": draw,
+            "reduction": reduction,
+            "diversity": diversity,
+        }
     )
 
 
@@ -188,20 +201,21 @@ def from_canonical(
     if lambda_ is None:
         widths = " and ".join(str(xi) for xi in sorted(set(groups)))
         return Inexpressible(
-            reason=f"it takes {AVERAGES[form]}, which no weight makes the same as "
-            f"{AVERAGES[canonical.reduction, canonical.diversity]} with classes of {widths} "
-            "channels"
+            reason=f"no {source.names['lambda']} makes {AVERAGES[form]} the same with classes of "
+            f"{widths} channels"
         )
     if dialect == "official":
         lambda_ *= _exact(canonical.mu)
     elif dialect == "holocron":
         lambda_ *= map_size[0] * map_size[1]
-    return MutualChannelSpec(
-        name="mc",
-        dialect=dialect,
-        mu=canonical.mu,
-        lambda_=float(lambda_),
-        mask_ratio=canonical.mask_ratio,
+    return MutualChannelSpec.model_validate(
+        {
+            "name": "mc",
+            "dialect": dialect,
+            "mu": canonical.mu,
+            "lambda": float(lambda_),
+            "mask_ratio": canonical.mask_ratio,
+        }
     )
 
 
