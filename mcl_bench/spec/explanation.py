@@ -63,9 +63,16 @@ def mutual_channel_part(loss: LossSpec) -> MutualChannelSpec | None:
 
 
 def explain_loss(
-    loss: MutualChannelSpec, *, groups: Sequence[int], map_size: tuple[int, int]
+    loss: MutualChannelSpec,
+    *,
+    groups: Sequence[int],
+    map_size: tuple[int, int],
+    signed: bool = False,
 ) -> Explanation:
-    """What the loss says on the network with these channels per class and maps."""
+    """What the loss says on the network with these channels per class and maps.
+
+    `signed` tells whether the maps can be below zero.
+    """
     return Explanation(
         loss=loss,
         widths=widths_of(groups, loss.mask_ratio),
@@ -73,7 +80,7 @@ def explain_loss(
             _translation(loss, dialect, groups, map_size) for dialect in get_args(Dialect)
         ),
         idle=idle(loss, groups),
-        warnings=tuple(_warnings(loss, groups, map_size)),
+        warnings=tuple(_warnings(loss, groups, map_size, signed=signed)),
     )
 
 
@@ -157,7 +164,7 @@ def _remarks(loss: MutualChannelSpec, groups: Sequence[int]) -> Iterator[str]:
 
 
 def _warnings(
-    loss: MutualChannelSpec, groups: Sequence[int], map_size: tuple[int, int]
+    loss: MutualChannelSpec, groups: Sequence[int], map_size: tuple[int, int], *, signed: bool
 ) -> Iterator[str]:
     """What of a setting its writer may not expect on this network."""
     canonical = to_canonical(loss, groups=groups, map_size=map_size)
@@ -177,3 +184,8 @@ def _warnings(
     undropped = [width for width in wide if width.dropped == 0]
     if undropped and len(undropped) < len(wide):
         yield f"the mask drops nothing of {undropped[0].xi} channels: {drop_text(widths)}"
+    if signed and canonical.mask_fill == "zero" and len(undropped) < len(wide):
+        yield (
+            "the maps can be below zero, where a channel dropped by mask_fill: zero wins the "
+            "maximum; with mask_fill: minus_inf it cannot"
+        )

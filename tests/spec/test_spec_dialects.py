@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from spec_files import ADAPTER, BASE, read, refusal
+from spec_files import ADAPTER, BASE, ROOT, read, refusal
 
 from mcl_bench.spec import Inexpressible, MutualChannelSpec, from_canonical, notes, to_canonical
 from mcl_bench.spec.dialects import SOURCES
@@ -297,6 +297,23 @@ def test_an_explanation_warns_of_rare_classes_that_weigh_more() -> None:
     assert two == "the mask drops nothing of 2 channels: 0 of 1 and 0 of 2 and 1 of 3"
 
 
+def test_an_explanation_warns_of_a_zero_mask_on_maps_below_zero() -> None:
+    around: dict[str, Any] = {"groups": SCRATCH, "map_size": MAPS}
+    (warning,) = explain_loss(spec_of("official"), **around, signed=True).warnings
+    assert warning.startswith("the maps can be below zero")
+    for changed in ({"mask_fill": "minus_inf"}, {"mask_ratio": 0.2}, {"mu": 0}):
+        assert explain_loss(spec_of(**changed), **around, signed=True).warnings == ()
+    assert explain_loss(spec_of(), **around).warnings == ()
+
+
+def test_a_searched_option_of_another_dialect_is_refused(tmp_path: Path) -> None:
+    text = BASE.replace("{name: mc}", "{name: mc, dialect: official}")
+    space = "search: {space: {arms.mc.loss.mask_fill: {choice: [zero, minus_inf]}}}\n"
+    error = refusal(tmp_path, text + space)
+    assert error.place == "x.yaml:8"
+    assert error.rule.endswith("is searched by no cell: dialect: official has its own mask_fill")
+
+
 def test_settings_that_cannot_matter_are_noted_where_the_file_tells(tmp_path: Path) -> None:
     space = "search: {space: {arms.mc.loss.mask_ratio: {float: [0.4, 0.6]}}}\n"
     (_, note) = notes(read(tmp_path, ADAPTER + space))
@@ -321,3 +338,21 @@ def test_a_searched_mu_or_xi_leaves_nothing_to_note(tmp_path: Path) -> None:
     text = ADAPTER.replace("adapter}", "adapter, xi: 1}").replace("mc}", "mc, mu: 0}")
     space = "search: {space: {model.xi: {int: [1, 3]}, arms.mc.loss.mu: {float: [0, 1]}}}\n"
     assert notes(read(tmp_path, text + space)) == []
+
+
+def test_the_page_on_losses_has_every_dialect_as_it_is() -> None:
+    lines = (ROOT / "docs/losses.md").read_text(encoding="utf-8").splitlines()
+    rows = {
+        cells[1].strip("`"): cells
+        for cells in ([cell.strip() for cell in line.split("|")] for line in lines)
+        if len(cells) == 8
+    }
+    for dialect, numbers in PUBLISHED.items():
+        _, _, title, formula, names, defaults, mask, _ = rows[dialect]
+        assert defaults == ", ".join(f"{number:g}" for number in numbers.values())
+        if dialect in SOURCES:
+            source = SOURCES[dialect]
+            assert (title, formula, mask) == (source.title, source.formula, source.mask)
+            assert names == f"{source.names['mu']}, {source.names['lambda']}"
+    options = {line.split("|")[1].strip(" `") for line in lines if line.startswith("| `")}
+    assert set(OPTIONS) <= options
