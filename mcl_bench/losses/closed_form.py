@@ -5,17 +5,18 @@ For x_j the ξ maps of one class of one image, m their mask and S their number o
     logit  l = Σ_k max_j (m_j·x_jk) / S     dl/dx_jk = m_j·[j wins at k] / S
     spread h = Σ_k max_j p_jk               dh/dx_jk = p_jk·([j wins at k] - Σ_i p_ji·[j wins at i])
 
-where p_j is the softmax of x_j over the places. Where channels tie, the first one wins. The
-gradient is built in place in the softmax, which the backward pass takes anew: between the passes
-nothing but the maps themselves is kept, and within one at most one map and 2/ξ of one are made.
+where p_j is the softmax of x_j over the places. Where channels tie, the first one wins. Between the
+passes nothing but the maps themselves is kept: the backward pass takes the softmax anew and builds
+the gradient in place in it, a chunk of images at a time. So the gradient is the only new map, and
+what else is made of a chunk (its maps in order, their softmax and 2/ξ of them) stays in the cache.
 
 There are loops over the ξ channels of a class and over the runs of equal ξ, none over classes:
 every step is an elementwise operation on one channel of all classes, which is much faster than
 torch's maximum with indices and its scatter. `torch.compile` fuses a form of its own.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +24,32 @@ from torch.autograd.function import once_differentiable
 
 from mcl_bench.losses.channels import Run
 
-# B batch, C channels of all classes, K classes of one run, X channels per class (ξ),
-# S pixels (H·W), M masks: B or 1
+# B images of a batch or a chunk, C channels of all classes, K classes (of one run), X channels per
+# class (ξ), S pixels (H·W), M masks: B or 1
+
+CHUNK_ON_CPU = 2**19
+"""Values per chunk: 2 MiB in float32, about what a core's cache holds."""
+
+CHUNK_ELSEWHERE = 2**22
+"""Values per chunk on other devices, where a start of a kernel costs more than a miss."""
 
 UNROLLED_XI = 16
 """Up to this ξ the compiled form compares channel after channel; above, its code would be large."""
 
-Gradients = tuple[Tensor, Tensor]
-"""What arrives for the logits and for the spreads, each B×K×1."""
+
+class Chunk(NamedTuple):
+    """Some images of a batch: which they are, their maps in full precision, and their masks."""
+
+    images: slice
+    maps_BCS: Tensor
+    mask_MC: Tensor | None
+
+
+class Upstream(NamedTuple):
+    """The loss's gradients with respect to the logits' sums over places, and to the spreads."""
+
+    logit_sums_BK1: Tensor
+    spreads_BK1: Tensor
 
 
 class _ClosedForm(torch.autograd.Function):
@@ -43,7 +62,11 @@ class _ClosedForm(torch.autograd.Function):
         ctx.save_for_backward(features, mask_MC)
         ctx.runs = runs
         ctx.fill = fill
-        return logits_of(features, runs, mask_MC, fill=fill), spreads_of(features, runs)
+        chunks = [
+            (_logits(chunk, runs, fill), _spreads(chunk, runs))
+            for chunk in _chunks(features, mask_MC)
+        ]
+        return _join([logits for logits, _ in chunks]), _join([spreads for _, spreads in chunks])
 
     @staticmethod
     @once_differentiable
@@ -51,25 +74,13 @@ class _ClosedForm(torch.autograd.Function):
         ctx: Any, dlogits_BK: Tensor, dspreads_BK: Tensor
     ) -> tuple[Tensor, None, None, None]:
         features, mask_MC = ctx.saved_tensors
-        maps_BCS = _flat(features)
-        compiling = torch.compiler.is_compiling()
-        gradient_BCS = None if compiling else _softmax(maps_BCS)
-        parts = []
-        for run in ctx.runs:
-            kept_MKX = _kept(mask_MC, run, maps_BCS)
-            dlogits_BK1 = dlogits_BK[:, run.classes, None] / maps_BCS.shape[2]
-            given = (dlogits_BK1, dspreads_BK[:, run.classes, None])
-            if gradient_BCS is None:
-                part = _fused_gradient(run.of(maps_BCS), kept_MKX, ctx.fill, given)
-                parts.append(part.flatten(1, 2))
-            else:
-                _spread_gradient_(run.of(gradient_BCS), given[1])
-                _add_logit_gradient_(
-                    run.of(gradient_BCS), run.of(maps_BCS), kept_MKX, ctx.fill, given[0]
-                )
-        if gradient_BCS is None:
-            gradient_BCS = _join(parts)
-        gradient = gradient_BCS.to(features.dtype).view(features.shape)
+        build = _fused_gradient if torch.compiler.is_compiling() else _gradient
+        gradient = torch.empty_like(features)
+        for chunk in _chunks(features, mask_MC):
+            part_BCS = build(
+                chunk, ctx.runs, ctx.fill, dlogits_BK[chunk.images], dspreads_BK[chunk.images]
+            )
+            gradient[chunk.images] = part_BCS.view(-1, *features.shape[1:])
         return gradient, None, None, None
 
 
@@ -91,30 +102,14 @@ def closed_form(
     return pair
 
 
-def logits_of(
-    features: Tensor, runs: Sequence[Run], mask_MC: Tensor | None = None, *, fill: float = 0.0
-) -> Tensor:
-    """The logits alone, B×K, without a gradient."""
-    maps_BCS = _flat(features)
-    parts = []
-    for run in runs:
-        kept_MKX = _kept(mask_MC, run, maps_BCS)
-        parts.append(_peak(run.of(maps_BCS), kept_MKX, fill).mean(-1))
-    return _join(parts)
+def logits_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
+    """The logits alone, B×K, without a mask and without a gradient."""
+    return _join([_logits(chunk, runs, 0.0) for chunk in _chunks(features, None)])
 
 
 def spreads_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
     """The spreads alone, B×K, without a gradient; exactly 1 for a class of one channel."""
-    maps_BCS = _flat(features)
-    softmax_BCS = _softmax(maps_BCS) if any(run.xi > 1 for run in runs) else maps_BCS
-    parts = []
-    for run in runs:
-        if run.xi == 1:
-            # A softmax sums to 1 only up to rounding.
-            parts.append(maps_BCS.new_ones(maps_BCS.shape[0], run.num_classes))
-        else:
-            parts.append(_peak(run.of(softmax_BCS)).sum(-1))
-    return _join(parts)
+    return _join([_spreads(chunk, runs) for chunk in _chunks(features, None)])
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -126,28 +121,67 @@ def full_precision(values: Tensor) -> Tensor:
     return values.float() if values.dtype in {torch.float16, torch.bfloat16} else values
 
 
-def _flat(features: Tensor) -> Tensor:
-    """B×C×S in full precision: a view of contiguous or channels-last maps, a copy of others."""
-    features = full_precision(features)
-    if not features.is_contiguous(memory_format=torch.channels_last):
-        features = features.contiguous()
-    return features.flatten(2)
+def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
+    """The batch in chunks of whole images, at least one; in one chunk for a compiler."""
+    batch, channels, height, width = features.shape
+    size = max(batch, 1)
+    if not torch.compiler.is_compiling():
+        values = CHUNK_ON_CPU if features.device.type == "cpu" else CHUNK_ELSEWHERE
+        size = min(size, max(1, values // (channels * height * width)))
+    if mask_MC is not None:
+        mask_MC = mask_MC.to(features.device, full_precision(features[:0]).dtype, non_blocking=True)
+    for first in range(0, max(batch, 1), size):
+        images = slice(first, first + size)
+        # Other memory formats are put in order: the work on slices of them takes longer.
+        maps_BCS = full_precision(features[images]).contiguous().flatten(2)
+        own_MC = mask_MC if mask_MC is None or len(mask_MC) == 1 else mask_MC[images]
+        yield Chunk(images, maps_BCS, own_MC)
 
 
-def _softmax(maps_BCS: Tensor) -> Tensor:
-    """The softmax over the places, in the memory order of the maps."""
-    if maps_BCS.is_contiguous():
-        return maps_BCS.softmax(-1)
-    # torch would copy maps of another order.
-    return maps_BCS.transpose(1, 2).softmax(1).transpose(1, 2)
+def _logits(chunk: Chunk, runs: Sequence[Run], fill: float) -> Tensor:
+    """B×K: the mean over places of the maximum over each class's channels as they count."""
+    peaks = (_peak(run.of(chunk.maps_BCS), _kept(chunk, run), fill) for run in runs)
+    return _join([peak_BKS.mean(-1) for peak_BKS in peaks], dim=1)
 
 
-def _kept(mask_MC: Tensor | None, run: Run, like: Tensor) -> Tensor | None:
+def _spreads(chunk: Chunk, runs: Sequence[Run]) -> Tensor:
+    """B×K: the sum over places of the maximum over each class's channels of their softmax."""
+    maps_BCS = chunk.maps_BCS
+    softmax_BCS = maps_BCS.softmax(-1) if any(run.xi > 1 for run in runs) else maps_BCS
+    parts = []
+    for run in runs:
+        if run.xi == 1:
+            # A softmax sums to 1 only up to rounding.
+            parts.append(maps_BCS.new_ones(maps_BCS.shape[0], run.num_classes))
+        else:
+            parts.append(_peak(run.of(softmax_BCS)).sum(-1))
+    return _join(parts, dim=1)
+
+
+def _gradient(
+    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
+) -> Tensor:
+    """B×C×S: the gradient of a chunk's maps."""
+    gradient_BCS = chunk.maps_BCS.softmax(-1)
+    for run in runs:
+        upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
+        _spread_gradient_(run.of(gradient_BCS), upstream)
+        _add_logit_gradient_(
+            run.of(gradient_BCS), run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream
+        )
+    return gradient_BCS
+
+
+def _upstream(chunk: Chunk, run: Run, dlogits_BK: Tensor, dspreads_BK: Tensor) -> Upstream:
+    return Upstream(
+        dlogits_BK[:, run.classes, None] / chunk.maps_BCS.shape[2],
+        dspreads_BK[:, run.classes, None],
+    )
+
+
+def _kept(chunk: Chunk, run: Run) -> Tensor | None:
     """M×K×X, the mask of one run's channels; None for none."""
-    if mask_MC is None:
-        return None
-    mask_MC1 = mask_MC.to(like, non_blocking=True)[:, :, None]
-    return run.of(mask_MC1)[..., 0]
+    return None if chunk.mask_MC is None else run.of(chunk.mask_MC[:, :, None])[..., 0]
 
 
 def _counted(
@@ -177,8 +211,8 @@ def _peak(values_BKXS: Tensor, kept_MKX: Tensor | None = None, fill: float = 0.0
     return peak_BKS
 
 
-def _spread_gradient_(softmax_BKXS: Tensor, given_BK1: Tensor) -> None:
-    """Make of the softmax, in place, the gradient of the spreads times what arrives for them."""
+def _spread_gradient_(softmax_BKXS: Tensor, upstream: Upstream) -> None:
+    """Make of the softmax, in place, the loss's gradient through the spreads."""
     if softmax_BKXS.shape[2] == 1:
         softmax_BKXS.zero_()
         return
@@ -189,7 +223,7 @@ def _spread_gradient_(softmax_BKXS: Tensor, given_BK1: Tensor) -> None:
         peak_BKS.add_(won_BKS, alpha=2)  # No share is above 1: nobody else wins there.
         won_BKS.mul_(p_BKS)
         won_BKS.addcmul_(p_BKS, won_BKS.sum(-1, keepdim=True), value=-1)
-        torch.mul(won_BKS, given_BK1, out=p_BKS)
+        torch.mul(won_BKS, upstream.spreads_BK1, out=p_BKS)
 
 
 def _add_logit_gradient_(
@@ -197,42 +231,53 @@ def _add_logit_gradient_(
     maps_BKXS: Tensor,
     kept_MKX: Tensor | None,
     fill: float,
-    given_BK1: Tensor,
+    upstream: Upstream,
 ) -> None:
-    """Add the gradient of the logits times what arrives for them."""
+    """Add, in place, the loss's gradient through the logits."""
     peak_BKS = _peak(maps_BKXS, kept_MKX, fill)
     won_BKS = torch.empty_like(peak_BKS)
     above_all = torch.finfo(peak_BKS.dtype).max
     channels = zip(gradient_BKXS.unbind(2), maps_BKXS.unbind(2), strict=True)
     for j, (sum_BKS, channel_BKS) in enumerate(channels):
-        counted_BKS, share_BK1 = channel_BKS, given_BK1
+        counted_BKS, share_BK1 = channel_BKS, upstream.logit_sums_BK1
         if kept_MKX is not None:
             counted_BKS = _counted(channel_BKS, kept_MKX[:, :, j], fill, out=won_BKS)
-            share_BK1 = given_BK1 * kept_MKX[:, :, j, None]
+            share_BK1 = share_BK1 * kept_MKX[:, :, j, None]
         torch.eq(counted_BKS, peak_BKS, out=won_BKS)
         peak_BKS.add_(won_BKS, alpha=above_all)
         sum_BKS.addcmul_(won_BKS, share_BK1)
 
 
 def _fused_gradient(
-    maps_BKXS: Tensor, kept_MKX: Tensor | None, fill: float, given: Gradients
+    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
 ) -> Tensor:
-    """The gradient of one run's maps in the form that the compiler fuses best."""
-    xi = maps_BKXS.shape[2]
-    channels_X1 = torch.arange(xi, device=maps_BKXS.device, dtype=torch.int32)[:, None]
-    dlogits_BKX1 = given[0][:, :, None]
+    """`_gradient` in the form that a compiler fuses best."""
+    parts = []
+    for run in runs:
+        upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
+        part_BKXS = _fused_run(run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream)
+        parts.append(part_BKXS.flatten(1, 2))
+    return _join(parts, dim=1)
+
+
+def _fused_run(
+    maps_BKXS: Tensor, kept_MKX: Tensor | None, fill: float, upstream: Upstream
+) -> Tensor:
+    channels_X1 = torch.arange(maps_BKXS.shape[2], device=maps_BKXS.device, dtype=torch.int32)
+    channels_X1 = channels_X1[:, None]
+    share_BKX1 = upstream.logit_sums_BK1[:, :, None]
     counted_BKXS = maps_BKXS
     if kept_MKX is not None:
-        dlogits_BKX1 = dlogits_BKX1 * kept_MKX[..., None]
-        fill_with = torch.mul if fill == 0 else torch.add
-        counted_BKXS = fill_with(maps_BKXS, (kept_MKX if fill == 0 else kept_MKX.log())[..., None])
-    gradient_BKXS = torch.where(_winner(counted_BKXS) == channels_X1, dlogits_BKX1, 0.0)
-    if xi == 1:
+        share_BKX1 = share_BKX1 * kept_MKX[..., None]
+        kept_MKX1 = kept_MKX[..., None]
+        counted_BKXS = maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
+    gradient_BKXS = torch.where(_winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
+    if maps_BKXS.shape[2] == 1:
         return gradient_BKXS
     softmax_BKXS = maps_BKXS.softmax(-1)
     won_BKXS = torch.where(_winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
     slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
-    return gradient_BKXS + slope_BKXS * given[1][:, :, None]
+    return gradient_BKXS + slope_BKXS * upstream.spreads_BK1[:, :, None]
 
 
 def _winner(values_BKXS: Tensor) -> Tensor:
@@ -248,6 +293,5 @@ def _winner(values_BKXS: Tensor) -> Tensor:
     return winner_BKS[:, :, None]
 
 
-def _join(parts: Sequence[Tensor]) -> Tensor:
-    """The parts of all runs side by side."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+def _join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
