@@ -39,6 +39,8 @@ HOME_OF = {
     "optuna": {"sweep"},
     "mlflow": {"results"},
     "pyarrow": {"data", "results", "files"},
+    "timm": {"training"},
+    "efficientnet_lite_pytorch": {"training"},
 }
 """Heavy third-party package -> the rooms that may import it; the two after torch load it."""
 
