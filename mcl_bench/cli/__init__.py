@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, record, recorded, run
+from mcl_bench.cli import catalog, experiment, models, record, recorded, run
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.ui,
     experiment.show,
     experiment.schema,
+    models.models,
 )
 for verb in VERBS:
     app.command()(verb)
