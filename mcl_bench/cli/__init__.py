@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, explain, record, recorded, run
+from mcl_bench.cli import catalog, experiment, explain, models, record, recorded, run
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     explain.explain,
     experiment.show,
     experiment.schema,
+    models.models,
 )
 for verb in VERBS:
     app.command()(verb)

@@ -117,7 +117,9 @@ def _explained(
         network = training.describe(cell.spec, classes[cell.data_label])
         loss = mutual_channel_part(cell.spec.loss)
         assert loss is not None, "cells without an MC-Loss are not chosen"
-        explanation = explain_loss(loss, groups=network.groups, map_size=network.map_size)
+        explanation = explain_loss(
+            loss, groups=network.groups, map_size=network.map_size, signed=network.signed
+        )
         explained.append(Explained(cell=cell, network=network, explanation=explanation))
     return explained
 
@@ -137,6 +139,7 @@ def _document(one: Explained) -> dict[str, Any]:
         "classes": len(one.network.groups),
         "maps": one.network.maps,
         "map_size": list(one.network.map_size),
+        "signed": one.network.signed,
         "groups": [dataclasses.asdict(width) for width in explanation.widths],
         "loss": explanation.loss.model_dump(mode="json", by_alias=True),
         "searched": one.searched,

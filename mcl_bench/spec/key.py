@@ -37,6 +37,7 @@ def effective_key(  # noqa: PLR0913 - all that a result depends on
     weights_sha256: str | None,
     device_type: str,
     map_size: tuple[int, int] | None = None,
+    sources: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """SHA-256 (64 hex digits) over all that can change what one training gives.
@@ -44,8 +45,9 @@ def effective_key(  # noqa: PLR0913 - all that a result depends on
     `settings` are flat and dotted, `digest` is that of the source images, `split` says what is
     trained on, `groups` holds the channels of every class, `weights_sha256` is None without loaded
     weights. `map_size` is the height and width of the maps; a loss in dialect `holocron` needs it,
-    else ValueError. `versions` are those of torch, torchvision and mcl_bench, default: the
-    installed ones; of mcl_bench only Major.Minor counts.
+    else ValueError. `sources` are the SHA-256 of the files that a user's own backbone and loss are
+    defined in, in this order. `versions` are those of torch, torchvision and mcl_bench, default:
+    the installed ones; of mcl_bench only Major.Minor counts.
     """
     used = dict(installed_versions() if versions is None else versions)
     if "mcl_bench" in used:
@@ -59,6 +61,8 @@ def effective_key(  # noqa: PLR0913 - all that a result depends on
         "device": device_type,
         "versions": used,
     }
+    if sources:
+        parts["sources"] = list(sources)
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

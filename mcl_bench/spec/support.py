@@ -10,9 +10,6 @@ from mcl_bench.records import UserError
 SUPPORTED: Mapping[str, Sequence[Any]] = {
     "data.store": ("auto", "decoded"),
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
-    "model.freeze": (0,),
-    "model.channels": ("native", "adapter"),
-    "model.head": ("mlp", "linear", "avgmax"),
     "loss.name": ("ce", "mc"),
     "loss.plus.name": (),
     "train.precision": ("fp32", "bf16"),

@@ -94,3 +94,12 @@ def test_what_cannot_be_explained_is_said(
     done = mcl_bench("explain", *arguments, home=tmp_path, code=code)
     assert said in " ".join(done.stderr.split())
     assert done.stdout == ""
+
+
+def test_it_warns_where_a_zero_mask_meets_maps_below_zero(tmp_path: Path) -> None:
+    network = ("model.backbone=convnext_tiny", "model.weights=none", "model.channels=native")
+    changed = (*network, "search.space.model.xi=null", "data.crop=64")
+    (cell, _) = document(tmp_path, QUICK, *changed)["cells"]
+    assert cell["signed"] is True
+    (warning,) = cell["warnings"]
+    assert warning.startswith("the maps can be below zero")
