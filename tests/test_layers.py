@@ -27,18 +27,21 @@ MAY_IMPORT = {
     "spec": SHARED,
     "files": {"records"},
     "records": set(),
+    "testing": {"training", "data", "losses"} | SHARED,
     "__init__": {"losses"},
 }
 """Room -> the other rooms it may import. `__init__` is the package's own file."""
 
 HOME_OF = {
-    "torch": {"losses", "data", "training"},
+    "torch": {"losses", "data", "training", "testing"},
     "torchvision": {"data", "training"},
     "torchmetrics": {"training"},
     "ray": {"sweep"},
     "optuna": {"sweep"},
     "mlflow": {"results"},
     "pyarrow": {"data", "results", "files"},
+    "timm": {"training"},
+    "efficientnet_lite_pytorch": {"training"},
 }
 """Heavy third-party package -> the rooms that may import it; the two after torch load it."""
 
@@ -188,7 +191,7 @@ def test_one_planted_import_is_found_in_the_whole_house(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, house, ignore=shutil.ignore_patterns("__pycache__"))
     (house / "spec" / "planted.py").write_text("def f():\n    import torch\n", encoding="utf-8")
     assert violations(house) == [
-        "spec/planted.py:2: torch: torch may be imported only in data, losses, training"
+        "spec/planted.py:2: torch: torch may be imported only in data, losses, testing, training"
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, planning, record, recorded, run
+from mcl_bench.cli import catalog, experiment, explain, models, planning, record, recorded, run
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -36,8 +36,10 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.status,
     recorded.best,
     record.ui,
+    explain.explain,
     experiment.show,
     experiment.schema,
+    models.models,
 )
 for verb in VERBS:
     app.command()(verb)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mcl_bench.losses.channels import channel_runs, draw_mask
 from mcl_bench.losses.main import MAIN_LOSSES, MainLoss, Outputs
 from mcl_bench.losses.mc import mc_loss
+from mcl_bench.spec.dialects import to_canonical
 from mcl_bench.spec.loss import LossSpec, MutualChannelSpec, split_loss
 
 # B batch, C channels of all classes, K classes
@@ -32,11 +33,14 @@ class ObjectiveTerms(NamedTuple):
 class MutualChannelTerm(nn.Module):
     """μ·(L_dis + λ·(1 - diversity)) of a batch's maps; class weights apply to L_dis.
 
-    In training mode a mask is drawn from `generator` at each call; in evaluation mode nothing is
+    What is computed is the canonical form of `spec`, whatever its dialect. In training mode a mask
+    is drawn from `generator` at each call, one for the batch or one for each image; with
+    `mask_draw: once` it is drawn here, and saved with the module. In evaluation mode nothing is
     masked and nothing drawn.
     """
 
     class_weights: Tensor | None
+    mask: Tensor | None
 
     def __init__(
         self,
@@ -47,23 +51,46 @@ class MutualChannelTerm(nn.Module):
         generator: torch.Generator | None,
     ) -> None:
         super().__init__()
-        self.register_buffer("class_weights", class_weights, persistent=False)
-        self.spec = spec
         self.groups = tuple(groups)
         self.generator = generator
+        self._written = spec
+        self._map_size: tuple[int, int] | None = None
+        once = spec.mask_draw == "once"
+        mask = draw_mask(self.groups, spec.mask_ratio, generator=generator) if once else None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("mask", mask)
 
     def forward(self, maps: Tensor, target: Tensor) -> ObjectiveTerms:
         """The weighted term and its unweighted parts."""
-        mask = None
-        if self.training:
-            mask = draw_mask(self.groups, self.spec.mask_ratio, generator=self.generator)
+        spec = self.canonical((maps.shape[2], maps.shape[3]))
         terms = mc_loss(
-            maps, target, groups=self.groups, mask=mask, class_weights=self.class_weights
+            maps,
+            target,
+            groups=self.groups,
+            mask=self._mask(len(maps), spec) if self.training else None,
+            class_weights=self.class_weights,
+            mask_fill=spec.mask_fill,
+            reduction=spec.reduction,
+            diversity=spec.diversity,
         )
         return ObjectiveTerms(
-            total=terms.weighted(mu=self.spec.mu, lambda_=self.spec.lambda_),
+            total=terms.weighted(mu=spec.mu, lambda_=spec.lambda_),
             parts={"dis": terms.discriminality, "div": 1 - terms.diversity},
         )
+
+    def canonical(self, map_size: tuple[int, int]) -> MutualChannelSpec:
+        """What is computed on maps of this height and width."""
+        if map_size != self._map_size:
+            self._canonical = to_canonical(self._written, groups=self.groups, map_size=map_size)
+            self._map_size = map_size
+        return self._canonical
+
+    def _mask(self, batch: int, spec: MutualChannelSpec) -> Tensor:
+        """The mask of a batch of so many images."""
+        if self.mask is not None:
+            return self.mask
+        images = batch if spec.mask_scope == "sample" else None
+        return draw_mask(self.groups, spec.mask_ratio, generator=self.generator, batch=images)
 
 
 class Objective(nn.Module):

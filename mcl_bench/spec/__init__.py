@@ -1,6 +1,7 @@
 """What to run: the experiment file, its cells, their search spaces, keys and seeds."""
 
 from mcl_bench.spec.cells import Cell
+from mcl_bench.spec.dialects import Inexpressible, from_canonical, to_canonical
 from mcl_bench.spec.editor import json_schema
 from mcl_bench.spec.experiment import Experiment
 from mcl_bench.spec.key import channels_dropped, effective_key
@@ -55,6 +56,7 @@ __all__ = [
     "ExperimentSpec",
     "FloatRange",
     "HyperbandSpec",
+    "Inexpressible",
     "IntRange",
     "LossSpec",
     "MatrixSpec",
@@ -79,11 +81,13 @@ __all__ = [
     "dump_yaml",
     "effective_key",
     "flatten",
+    "from_canonical",
     "json_schema",
     "load",
     "named_seed",
     "notes",
     "settings_of",
     "single_setting",
+    "to_canonical",
     "trial_spec",
 ]

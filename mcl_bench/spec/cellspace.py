@@ -164,6 +164,9 @@ def _reason(draft: Draft, one: Searched) -> str | None:
             "train.schedule": spec.train.schedule.name,
         }
         section, _, key = setting.rpartition(".")
+        dialect = settings_of(spec).get(f"{section}.dialect")
+        if dialect is not None:
+            return f"dialect: {dialect} has its own {key}"
         return f"{kinds[section]} has no {key}"
     if setting == "model.xi" and spec.model.channels == "native":
         return "channels: native takes the ξ that the backbone's maps give"

@@ -36,12 +36,15 @@ SIZES: Mapping[str, Sizes] = {
 """Sizes by data set; fine-grained sets as the paper's fine-tuning scripts have them."""
 
 WITH_IMAGENET = re.compile(
-    r"timm/.+|efficientnet_lite\d|alexnet|googlenet|inception_v3"
+    r"timm/.+|efficientnet_lite0|alexnet|googlenet|inception_v3"
     r"|(wide_)?resn(et|ext)\d+(_\d+(x\d+)?d?)?|vgg\d+(_bn)?|densenet\d+|squeezenet1_[01]"
-    r"|mobilenet_v[23]\w*|mnasnet\w+|shufflenet_v2\w+|efficientnet_\w+|convnext_\w+|regnet_\w+"
-    r"|swin_\w+|vit_\w+|maxvit_t"
+    r"|mobilenet_v[23]\w*|mnasnet\w+|shufflenet_v2\w+|efficientnet_\w+|convnext_\w+"
+    r"|regnet_(?!y_128gf)\w+|swin_\w+|vit_[bl]_\w+|maxvit_t"
 )
-"""Names of backbones with ImageNet weights: those of torchvision and timm, efficientnet_lite."""
+"""Names of backbones with ImageNet weights: those of torchvision and timm, efficientnet_lite0.
+
+Of torchvision's the largest RegNet and ViT have none that were trained on ImageNet alone.
+"""
 
 
 def resolve(spec: TrialSpec) -> TrialSpec:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mcl_bench.records import UserError
-from mcl_bench.spec.loss import CUSTOM, loss_kind
+from mcl_bench.spec.loss import AT_ODDS, CUSTOM, loss_kind
 from mcl_bench.spec.support import unsupported
 from mcl_bench.spec.tree import Node, Path, find, is_mapping, nearest, plain
 
@@ -40,12 +40,15 @@ def form_fault(
     faults = error.errors(include_url=False)
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     path = _path(fault, tree)
+    if fault["type"] == AT_ODDS:
+        path = (*path, fault["ctx"]["key"])
     place = nearest(tree, path).place
     key = _dotted(path, prefix)
     if fault["type"] == "extra_forbidden":
         return _unknown_key(path, key, place, model, tree)
-    if fault["type"] == "missing":
-        return UserError(f"{key} is missing", key=key, place=place)
+    if fault["type"] in ("missing", AT_ODDS):
+        rule = "is missing" if fault["type"] == "missing" else fault["ctx"]["rule"]
+        return UserError(f"{key} {rule}", key=key, place=place)
     if fault["type"] == "union_tag_not_found" and is_mapping(find(tree, path)):
         return UserError(f"{key}.name is missing", key=f"{key}.name", place=place)
     if fault["type"] == "union_tag_invalid":

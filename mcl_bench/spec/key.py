@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from mcl_bench import __version__
+from mcl_bench.spec.dialects import to_canonical
 from mcl_bench.spec.loss import MutualChannelSpec, split_loss
 from mcl_bench.spec.settings import flatten, settings_of, trial_spec
 
@@ -26,7 +27,7 @@ def channels_dropped(xi: int, ratio: float) -> int:
     return min(int(Decimal(str(ratio)) * xi), xi - 1)
 
 
-def effective_key(
+def effective_key(  # noqa: PLR0913 - all that a result depends on
     settings: Mapping[str, Any],
     *,
     seed: int,
@@ -35,20 +36,24 @@ def effective_key(
     groups: Sequence[int],
     weights_sha256: str | None,
     device_type: str,
+    map_size: tuple[int, int] | None = None,
+    sources: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """SHA-256 (64 hex digits) over all that can change what one training gives.
 
     `settings` are flat and dotted, `digest` is that of the source images, `split` says what is
     trained on, `groups` holds the channels of every class, `weights_sha256` is None without loaded
-    weights. `versions` are those of torch, torchvision and mcl_bench, default: the installed ones;
-    of mcl_bench only Major.Minor counts.
+    weights. `map_size` is the height and width of the maps; a loss in dialect `holocron` needs it,
+    else ValueError. `sources` are the SHA-256 of the files that a user's own backbone and loss are
+    defined in, in this order. `versions` are those of torch, torchvision and mcl_bench, default:
+    the installed ones; of mcl_bench only Major.Minor counts.
     """
     used = dict(installed_versions() if versions is None else versions)
     if "mcl_bench" in used:
         used["mcl_bench"] = ".".join(used["mcl_bench"].split(".")[:2])
     parts = {
-        "settings": canonical(settings, groups),
+        "settings": canonical(settings, groups, map_size=map_size),
         "seed": seed,
         "digest": digest,
         "split": split,
@@ -56,15 +61,23 @@ def effective_key(
         "device": device_type,
         "versions": used,
     }
+    if sources:
+        parts["sources"] = list(sources)
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def canonical(settings: Mapping[str, Any], groups: Sequence[int]) -> dict[str, Any]:
+def canonical(
+    settings: Mapping[str, Any],
+    groups: Sequence[int],
+    *,
+    map_size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
     """The settings that can change a result, written in one way only.
 
     A loss is its main part, and the Mutual-Channel Loss on top of it unless μ = 0: so `mc` at
-    μ = 0 is `ce`.
+    μ = 0 is `ce`. In whatever dialect that loss is written, its canonical form counts, which is
+    what is trained.
     """
     spec = trial_spec(settings)
     flat = {
@@ -74,16 +87,25 @@ def canonical(settings: Mapping[str, Any], groups: Sequence[int]) -> dict[str, A
     }
     main, plus = split_loss(spec.loss)
     flat |= flatten(main.model_dump(mode="json", by_alias=True, exclude={"plus"}), "loss.")
-    return flat if plus is None else flat | flatten(_canonical_mc(plus, groups), "loss.plus.")
+    if plus is None:
+        return flat
+    return flat | flatten(_canonical_mc(plus, groups, map_size), "loss.plus.")
 
 
-def _canonical_mc(loss: MutualChannelSpec, groups: Sequence[int]) -> dict[str, Any]:
+def _canonical_mc(
+    loss: MutualChannelSpec, groups: Sequence[int], map_size: tuple[int, int] | None
+) -> dict[str, Any]:
     """What counts of the Mutual-Channel Loss where the classes have these channels.
 
     With one channel per class (ξ = 1) diversity is constant and the mask drops nothing, so λ and
     the mask are erased. Otherwise the ratio becomes the number of channels dropped for every ξ.
     """
-    kept = loss.model_dump(mode="json", by_alias=True)
+    if map_size is None:
+        if loss.dialect == "holocron":
+            raise ValueError("the key of a loss in dialect holocron needs map_size, got None")
+        map_size = (1, 1)
+    converted = to_canonical(loss, groups=groups, map_size=map_size)
+    kept = converted.model_dump(mode="json", by_alias=True)
     ratio = kept.pop("mask_ratio")
     widths = sorted(set(groups))
     dropped = [[xi, channels_dropped(xi, ratio)] for xi in widths]

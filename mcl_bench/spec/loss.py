@@ -5,7 +5,7 @@ Defaults are those of each loss's paper, or of the implementation that it is kno
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     Discriminator,
@@ -15,6 +15,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from mcl_bench.spec.model import Model
 
@@ -33,14 +34,31 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "holocron": {"mu": 1.0, "lambda": 1.0, "mask_ratio": 0.5},
     }
 )
-"""The numbers that each source comes with, for what is not written."""
+"""The numbers that each source comes with, for what is not written.
+
+canonical: the paper's training from scratch, λ on the normalised term. paper: its text on
+fine-tuning. official: PRIS-CV/Mutual-Channel-Loss as it stands, whose mask drops 1 of 3.
+official-pretrained: its ResNet-50 script, which drops 4 of 10 and of 11. kurumi:
+Kurumi233/Mutual-Channel-Loss. holocron: frgfm/Holocron.
+"""
+
+OPTIONS = ("mask_scope", "mask_fill", "mask_draw", "reduction", "diversity")
+"""What only the canonical form leaves open; every other dialect has its own."""
+
+AT_ODDS = "at_odds"
+"""The kind of a fault that lies in two settings together; its context names one, as `key`."""
 
 
 class MutualChannelSpec(Model):
     """Cross-entropy + μ·(L_dis + λ·(1 − diversity)), the canonical form, or a source's own.
 
-    `dialect` says whose numbers `mu`, `lambda` and `mask_ratio` are; the other options are the
-    canonical form's, and every other dialect has its own.
+    `dialect` says whose numbers `mu`, `lambda` and `mask_ratio` are: `spec.dialects` has the
+    formulas. The other options are the canonical form's; every other dialect has its own.
+
+    `mask_scope`: one mask for a batch, or one for each image. `mask_fill`: a dropped channel is
+    multiplied by 0, or cannot be the maximum. `mask_draw`: anew at each step, or once for the
+    training. `reduction`: diversity is the mean over classes, or the sum over groups of classes
+    with equally many channels of their means. `diversity`: h/ξ of each class, or h itself.
     """
 
     name: Literal["mc"]
@@ -63,6 +81,37 @@ class MutualChannelSpec(Model):
         known = PUBLISHED.get(str(value.get("dialect", "canonical")), {})
         written = {"lambda" if key == "lambda_" else key for key in value}
         return {**{key: one for key, one in known.items() if key not in written}, **value}
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Refuse what its dialect does not leave open, and what has no meaning together."""
+        if self.dialect != "canonical":
+            for key in OPTIONS:
+                if key in self.model_fields_set:
+                    raise _at_odds(
+                        key,
+                        f"is of dialect: canonical, and dialect: {self.dialect} has its own",
+                    )
+        if self.dialect == "official" and self.mu == 0 < self.lambda_:
+            raise _at_odds(
+                "lambda",
+                f"must be 0 where mu is 0, got {self.lambda_:g}: the canonical form, which is "
+                "trained, has no diversity without discriminality",
+            )
+        if (self.mask_draw, self.mask_scope) == ("once", "sample"):
+            raise _at_odds("mask_draw", "must be step with mask_scope: sample, got once")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_foreign(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The settings; the canonical form's options only where they are its own."""
+        dumped: dict[str, Any] = handler(self)
+        foreign = () if self.dialect == "canonical" else OPTIONS
+        return {key: one for key, one in dumped.items() if key not in foreign}
+
+
+def _at_odds(key: str, rule: str) -> PydanticCustomError:
+    return PydanticCustomError(AT_ODDS, "{key} {rule}", {"key": key, "rule": rule})
 
 
 class _MainSpec(Model):

@@ -1,16 +1,20 @@
 """What is allowed in an experiment, but does not do what its writer may expect."""
 
+from collections.abc import Sequence
+
 from mcl_bench.spec.cells import Cell
 from mcl_bench.spec.experiment import Experiment
+from mcl_bench.spec.explanation import drop_text, idle, mutual_channel_part, widths_of
 from mcl_bench.spec.schema import NoPrunerSpec
 
 
 def notes(experiment: Experiment) -> list[str]:
     """One line for each thing of an experiment that has no effect or gives nothing new.
 
-    Told are a pruner that waits until trials have ended, and trials that can only be duplicates.
+    Told are a pruner that waits until trials have ended, trials that can only be duplicates, and
+    settings of the Mutual-Channel Loss that cannot matter.
     """
-    return [*_idle_pruner(experiment), *_duplicates(experiment)]
+    return [*_idle_pruner(experiment), *_duplicates(experiment), *_idle_losses(experiment)]
 
 
 def _idle_pruner(experiment: Experiment) -> list[str]:
@@ -40,6 +44,56 @@ def _duplicates(experiment: Experiment) -> list[str]:
         f"nothing is searched in {', '.join(empty)}: all but one of search.trials ({trials}) "
         "would be duplicates"
     ]
+
+
+def _idle_losses(experiment: Experiment) -> list[str]:
+    """A line for each reason why settings of a Mutual-Channel Loss have no effect in some cells."""
+    told: dict[str, list[str]] = {}
+    for cell in experiment.cells:
+        for line in _idle_in(cell):
+            told.setdefault(line, []).append(cell.id)
+    return [f"{line} (in {', '.join(ids)})" for line, ids in told.items()]
+
+
+def _idle_in(cell: Cell) -> list[str]:
+    """What has no effect in a cell, whatever it searches.
+
+    λ, and a mask ratio above 0, are told where they are fixed too: others' defaults are in them.
+    """
+    loss = mutual_channel_part(cell.spec.loss)
+    if loss is None:
+        return []
+    prefix = "loss." if cell.spec.loss is loss else "loss.plus."
+    highest = {
+        field: max(cell.space[f"{prefix}{key}"].ends)
+        for field, key in (("mu", "mu"), ("lambda_", "lambda"), ("mask_ratio", "mask_ratio"))
+        if f"{prefix}{key}" in cell.space
+    }
+    groups = _known_groups(cell)
+    reasons: dict[str, list[str]] = {}
+    for key, why in idle(loss.model_copy(update=highest), groups).items():
+        fixed = key == "lambda" or (key == "mask_ratio" and loss.mask_ratio > 0)
+        if f"{prefix}{key}" in cell.space or fixed:
+            reasons.setdefault(why, []).append(f"{prefix}{key}")
+    lines = [f"{', '.join(keys)} cannot matter: {why}" for why, keys in reasons.items()]
+    return lines + _same_masks(cell, f"{prefix}mask_ratio", groups)
+
+
+def _same_masks(cell: Cell, key: str, groups: Sequence[int] | None) -> list[str]:
+    """A line where every mask ratio that is searched drops the same channels, and some."""
+    if key not in cell.space or groups is None:
+        return []
+    ends = cell.space[key].ends
+    low, high = widths_of(groups, min(ends)), widths_of(groups, max(ends))
+    if low != high or not any(width.dropped for width in low):
+        return []
+    return [f"{key} cannot matter: every value of its range drops {drop_text(low)} channels"]
+
+
+def _known_groups(cell: Cell) -> Sequence[int] | None:
+    """The channels of two classes, for all, where the file fixes them; None elsewhere."""
+    xi = cell.spec.model.xi
+    return (xi, xi) if isinstance(xi, int) and "model.xi" not in cell.space else None
 
 
 def _most_epochs(cell: Cell) -> int:

@@ -20,6 +20,9 @@ FIXED = frozenset(
         "train.schedule.name",
         "train.schedule.milestones",
         "loss.name",
+        "loss.dialect",
+        "loss.plus.name",
+        "loss.plus.dialect",
     }
 )
 """Keys of a training that stay as written: what they change is not a setting to tune."""

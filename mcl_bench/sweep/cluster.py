@@ -23,11 +23,12 @@ QUIET = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Environment that keeps Ray to what a sweep needs of it."""
+
+MUTE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
 
 
 @contextmanager
@@ -41,6 +42,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
         UserError: no cluster answers at `address`.
     """
     os.environ.update(QUIET)
+    # What Ray prints of other processes goes through its deduplicator; that can let nothing pass.
+    os.environ.update({"RAY_DEDUP_LOGS": "0"} if verbose else MUTE)
     address = address or None
     if address is not None:
         _probe(address)

@@ -79,7 +79,9 @@ class Settings:
             split="train+validation" if whole else "train",
             groups=network.groups,
             weights_sha256=network.weights_sha256,
+            sources=() if network.source_sha256 is None else (network.source_sha256,),
             device_type=device,
+            map_size=network.map_size,
             versions=self._versions,
         )
         return Setting(

@@ -3,11 +3,13 @@
 from mcl_bench.training.check import check
 from mcl_bench.training.checkpoint import CheckpointError
 from mcl_bench.training.epoch import Diverged
-from mcl_bench.training.facts import NetworkFacts, describe
+from mcl_bench.training.facts import NetworkFacts, describe, source_sha256
+from mcl_bench.training.listing import BackboneFacts, list_backbones
 from mcl_bench.training.machine import count_gpus, default_device
 from mcl_bench.training.trial import Interrupted, Training, run_trial
 
 __all__ = [
+    "BackboneFacts",
     "CheckpointError",
     "Diverged",
     "Interrupted",
@@ -17,5 +19,7 @@ __all__ = [
     "count_gpus",
     "default_device",
     "describe",
+    "list_backbones",
     "run_trial",
+    "source_sha256",
 ]

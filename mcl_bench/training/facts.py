@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mcl_bench.spec import TrialSpec
+from mcl_bench.spec import ModelSpec, TrialSpec
+from mcl_bench.training.backbones import find_backbone, stages_of
 from mcl_bench.training.models import Network, xi_text
 from mcl_bench.training.weights import weights_sha256
 
@@ -14,7 +15,10 @@ class NetworkFacts:
     """A network's size.
 
     `groups` are the maps of each class, `maps` their sum and `map_size` the height and width of
-    each; `xi` is text (`3`, uneven `10-11`). `weights_sha256` is None where none are loaded.
+    each; `xi` is text (`3`, uneven `10-11`). `signed` tells whether maps can be below zero, where
+    a mask that fills with zeros is no lowest value. `embedding` is the width of what the head's
+    last layer sees, `stages` how many stages the backbone has. `weights_sha256` is None where no
+    weights are loaded, `source_sha256` where the backbone is none of the user's own.
     """
 
     groups: tuple[int, ...]
@@ -22,7 +26,11 @@ class NetworkFacts:
     parameters: int
     map_size: tuple[int, int]
     xi: str
+    signed: bool
+    embedding: int
+    stages: int
     weights_sha256: str | None
+    source_sha256: str | None
 
 
 def describe(spec: TrialSpec, num_classes: int) -> NetworkFacts:
@@ -42,5 +50,17 @@ def describe(spec: TrialSpec, num_classes: int) -> NetworkFacts:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         map_size=(maps_1CHW.shape[2], maps_1CHW.shape[3]),
         xi=xi_text(network.groups),
+        signed=network.signed,
+        embedding=network.head.embedding_size,
+        stages=len(stages_of(network.backbone)),
         weights_sha256=weights_sha256(spec.model),
+        source_sha256=source_sha256(spec.model),
     )
+
+
+def source_sha256(model: ModelSpec) -> str | None:
+    """The SHA-256 (64 hex digits) of the file that a user's own backbone is defined in.
+
+    None for every other backbone. Raises UserError where it cannot be imported.
+    """
+    return find_backbone(model.backbone).source_sha256

@@ -1,15 +1,22 @@
 """Heads: from maps to an embedding, and from that to logits."""
 
-# B batch, K classes, C maps, D embedding, H×W positions
+# B batch, K classes, C maps, D embedding, H×W or S positions
 
 from collections.abc import Callable
 from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 HIDDEN = 512
 """The width of the `mlp` head's hidden layer."""
+
+ROOT_EPSILON = 1e-5
+"""Added under the bilinear head's square root."""
+
+LARGEST_EMBEDDING = 2**20
+"""The most numbers of an embedding: a layer of 200 classes on it takes 800 MiB."""
 
 
 class Head(nn.Module):
@@ -87,8 +94,25 @@ class AvgMaxHead(LinearHead):
         return torch.cat((maps_BCHW.mean((2, 3)), maps_BCHW.amax((2, 3))), dim=1)
 
 
+class BilinearHead(LinearHead):
+    """A fully connected layer on the outer product of the maps with themselves: B-CNN.
+
+    Lin, RoyChowdhury and Maji 2015 (arXiv 1504.07889), with both streams the same: the C×C product
+    averaged over positions, signed square root, L2 norm. The embedding has C² numbers.
+    """
+
+    def __init__(self, maps: int, num_classes: int) -> None:
+        super().__init__(maps**2, num_classes)
+
+    def embed(self, maps_BCHW: Tensor) -> Tensor:
+        """The product, x / √(|x| + ε), to length 1; ε keeps the gradient at 0 finite."""
+        maps_BCS = maps_BCHW.flatten(2)
+        product_BD = (maps_BCS @ maps_BCS.transpose(1, 2)).flatten(1) / maps_BCS.shape[2]
+        return F.normalize(product_BD * (product_BD.abs() + ROOT_EPSILON).rsqrt())
+
+
 HEADS: MappingProxyType[str, Callable[[int, int], Head]] = MappingProxyType(
-    {"mlp": MlpHead, "linear": LinearHead, "avgmax": AvgMaxHead}
+    {"mlp": MlpHead, "linear": LinearHead, "avgmax": AvgMaxHead, "bilinear": BilinearHead}
 )
 """The heads by name; each is made of the number of maps and of classes."""
 

