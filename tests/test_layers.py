@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "data": SHARED,
     "losses": SHARED,
     "results": SHARED,
+    "testing": {"training", "data", "losses"} | SHARED,
     "spec": SHARED,
     "files": {"records"},
     "records": set(),
@@ -32,7 +33,9 @@ MAY_IMPORT = {
 """Room -> the other rooms it may import. `__init__` is the package's own file."""
 
 HOME_OF = {
-    "torch": {"losses", "data", "training"},
+    "torch": {"losses", "data", "training", "testing"},
+    "pytorch_metric_learning": {"losses"},
+    "pytest": {"testing"},
     "torchvision": {"data", "training"},
     "torchmetrics": {"training"},
     "ray": {"sweep"},
@@ -188,7 +191,7 @@ def test_one_planted_import_is_found_in_the_whole_house(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, house, ignore=shutil.ignore_patterns("__pycache__"))
     (house / "spec" / "planted.py").write_text("def f():\n    import torch\n", encoding="utf-8")
     assert violations(house) == [
-        "spec/planted.py:2: torch: torch may be imported only in data, losses, training"
+        "spec/planted.py:2: torch: torch may be imported only in data, losses, testing, training"
     ]
 
 
@@ -217,6 +220,17 @@ PLANTS = [
     ("cli/planted.py", "import torch.nn as nn\n", "torch may be imported only in"),
     ("results/planted.py", "import ray\n", "ray may be imported only in sweep"),
     ("training/planted.py", "import optuna\n", "optuna may be imported only in sweep"),
+    (
+        "training/planted.py",
+        "def f():\n    from pytorch_metric_learning import losses\n",
+        "pytorch_metric_learning may be imported only in losses",
+    ),
+    (
+        "losses/planted.py",
+        "from mcl_bench.testing import LossContract\n",
+        "losses may not import testing",
+    ),
+    ("data/planted.py", "import pytest\n", "pytest may be imported only in testing"),
     ("sweep/planted.py", "import mlflow\n", "mlflow may be imported only in results"),
     ("training/planted.py", "import pyarrow.parquet\n", "pyarrow may be imported only in"),
     ("utils/planted.py", "import os\n", "utils is no room of the import table"),

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from mcl_bench.records import UserError
 from mcl_bench.spec.loss import CUSTOM, loss_kind
-from mcl_bench.spec.support import unsupported
 from mcl_bench.spec.tree import Node, Path, find, is_mapping, nearest, plain
 
 CLOSE = 0.6
@@ -107,12 +106,10 @@ def _unknown_key(path: Path, key: str, place: str, model: type[BaseModel], tree:
 def _unknown_kind(path: Path, key: str, tree: Node, model: type[BaseModel]) -> UserError:
     named = nearest(tree, [*path, "name"])
     value = plain(named)
-    if "loss" in path:
-        fault = unsupported("loss.name", value, name=f"{key}.name", place=named.place)
-        if fault is not None:
-            return fault
     kinds = _kinds(_schema_at(model, path, tree, pick=False), model)
     rule = f"{key}.name must be one of {', '.join(kinds)}, got {shown(value)}"
+    if isinstance(value, str):
+        rule += suggestion(value, set(kinds) - {CUSTOM})
     return UserError(rule, key=f"{key}.name", place=named.place)
 
 
@@ -215,6 +212,8 @@ def _wanted(schema: Mapping[str, Any], model: type[BaseModel]) -> str:
     if "enum" in schema:
         return f"one of {', '.join(str(value) for value in schema['enum'])}"
     words = TYPES.get(str(schema.get("type")), "a value")
+    if "examples" in schema:
+        words += f" such as {schema['examples'][0]}"
     if "minItems" in schema:
         words += f" of at least {schema['minItems']}"
     bounds = [f"{sign} {schema[name]:g}" for name, sign in BOUNDS.items() if name in schema]

@@ -26,7 +26,7 @@ def channels_dropped(xi: int, ratio: float) -> int:
     return min(int(Decimal(str(ratio)) * xi), xi - 1)
 
 
-def effective_key(
+def effective_key(  # noqa: PLR0913 - all that a result depends on
     settings: Mapping[str, Any],
     *,
     seed: int,
@@ -36,13 +36,15 @@ def effective_key(
     weights_sha256: str | None,
     device_type: str,
     versions: Mapping[str, str] | None = None,
+    sources: Sequence[str] = (),
 ) -> str:
     """SHA-256 (64 hex digits) over all that can change what one training gives.
 
     `settings` are flat and dotted, `digest` is that of the source images, `split` says what is
     trained on, `groups` holds the channels of every class, `weights_sha256` is None without loaded
     weights. `versions` are those of torch, torchvision and mcl_bench, default: the installed ones;
-    of mcl_bench only Major.Minor counts.
+    of mcl_bench only Major.Minor counts. `sources` are the SHA-256 of the files in which the user
+    wrote parts of it.
     """
     used = dict(installed_versions() if versions is None else versions)
     if "mcl_bench" in used:
@@ -56,6 +58,8 @@ def effective_key(
         "device": device_type,
         "versions": used,
     }
+    if sources:
+        parts["sources"] = list(sources)
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -13,14 +13,12 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.freeze": (0,),
     "model.channels": ("native", "adapter"),
     "model.head": ("mlp", "linear", "avgmax"),
-    "loss.name": ("ce", "mc"),
     "loss.dialect": ("canonical",),
     "loss.mask_scope": ("batch",),
     "loss.mask_fill": ("zero",),
     "loss.mask_draw": ("step",),
     "loss.reduction": ("classes",),
     "loss.diversity": ("normalised",),
-    "loss.plus.name": (),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
     "search.sampler": ("tpe", "random"),
@@ -42,6 +40,7 @@ OF_EXPERIMENT = tuple(
 
 def unsupported(key: str, value: Any, *, name: str, place: str) -> UserError | None:
     """What to say if this version cannot do what a key asks; `name` is the file's key."""
+    key = key.replace("loss.plus.", "loss.")
     if key not in SUPPORTED or any(_is_meant(value, one) for one in SUPPORTED[key]):
         return None
     words = [_word(one) for one in SUPPORTED[key]]

@@ -14,13 +14,15 @@ class NetworkFacts:
     """A network's size.
 
     `groups` are the maps of each class, `maps` their sum and `map_size` the height and width of
-    each; `xi` is text (`3`, uneven `10-11`). `weights_sha256` is None where none are loaded.
+    each; `embedding_size` is the width of what the head's last layer sees; `xi` is text (`3`,
+    uneven `10-11`). `weights_sha256` is None where none are loaded.
     """
 
     groups: tuple[int, ...]
     maps: int
     parameters: int
     map_size: tuple[int, int]
+    embedding_size: int
     xi: str
     weights_sha256: str | None
 
@@ -41,6 +43,7 @@ def describe(spec: TrialSpec, num_classes: int) -> NetworkFacts:
         maps=sum(network.groups),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         map_size=(maps_1CHW.shape[2], maps_1CHW.shape[3]),
+        embedding_size=network.head.embedding_size,
         xi=xi_text(network.groups),
         weights_sha256=weights_sha256(spec.model),
     )
