@@ -2,15 +2,17 @@
 
 from mcl_bench.spec.cells import Cell
 from mcl_bench.spec.experiment import Experiment
+from mcl_bench.spec.loss import split_loss
 from mcl_bench.spec.schema import NoPrunerSpec
 
 
 def notes(experiment: Experiment) -> list[str]:
     """One line for each thing of an experiment that has no effect or gives nothing new.
 
-    Told are a pruner that waits until trials have ended, and trials that can only be duplicates.
+    Told are a pruner that waits until trials have ended, trials that can only be duplicates, and
+    a mask where a class has one channel only.
     """
-    return [*_idle_pruner(experiment), *_duplicates(experiment)]
+    return [*_idle_pruner(experiment), *_duplicates(experiment), *_idle_mask(experiment)]
 
 
 def _idle_pruner(experiment: Experiment) -> list[str]:
@@ -40,6 +42,22 @@ def _duplicates(experiment: Experiment) -> list[str]:
         f"nothing is searched in {', '.join(empty)}: all but one of search.trials ({trials}) "
         "would be duplicates"
     ]
+
+
+def _idle_mask(experiment: Experiment) -> list[str]:
+    """A line for the cells whose ξ is fixed at 1 while their Mutual-Channel Loss has a mask."""
+    idle = [cell.id for cell in experiment.cells if _has_idle_mask(cell)]
+    if not idle:
+        return []
+    return [f"model.xi is 1 in {', '.join(idle)}: mask and λ do nothing at ξ = 1"]
+
+
+def _has_idle_mask(cell: Cell) -> bool:
+    _, plus = split_loss(cell.spec.loss)
+    if plus is None or cell.spec.model.xi != 1 or "model.xi" in cell.space:
+        return False
+    searched = {"loss.mask_ratio", "loss.plus.mask_ratio"} & set(cell.space)
+    return plus.mask_ratio > 0 or bool(searched)
 
 
 def _most_epochs(cell: Cell) -> int:
