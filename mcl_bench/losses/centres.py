@@ -12,7 +12,7 @@ from mcl_bench.spec.loss import CenterSpec, GaussianMixtureSpec
 
 
 class _WithCentres(MainLoss):
-    """A main loss with one learnt point per class, drawn as Xavier's uniform weights."""
+    """A main loss with one learnt point per class, K×D numbers drawn from N(0, 1)."""
 
     def __init__(
         self,
@@ -28,8 +28,7 @@ class _WithCentres(MainLoss):
             embedding_size=embedding_size,
             class_weights=class_weights,
         )
-        self.centres_KD = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_uniform_(self.centres_KD)
+        self.centres_KD = nn.Parameter(torch.randn(num_classes, embedding_size))
 
 
 class Center(_WithCentres):
@@ -65,7 +64,8 @@ class GaussianMixture(_WithCentres):
     L = mean of -log [ exp(-(1 + α)·d_y) / (exp(-(1 + α)·d_y) + Σ_{k≠y} exp(-d_k)) ] + λ·mean of d_y
 
     where α is `margin` and λ `likelihood`. Predictions come from the logits -d_k. Class weights
-    weigh the first term only.
+    weigh the first term only. The authors let α grow while they train; here it is constant, and
+    more than the data can bear leaves the network at chance.
 
     Source: Wan et al., "Rethinking Feature Distribution for Loss Functions in Image
     Classification", CVPR 2018, whose experiments fix the covariance in the same way.

@@ -21,12 +21,13 @@ class MarginLoss(MainLoss):
       cos θ - m·sin m, m in radians, which keeps it falling;
     - `cosface`: cos θ - m (Wang et al., CVPR 2018);
     - `sphereface`: (-1)^k·cos(m·θ) - 2k for θ in [kπ/m, (k + 1)π/m], and all logits are multiplied
-      by the embedding's length (Liu et al., CVPR 2017), without the paper's annealing.
+      by the embedding's length (Liu et al., CVPR 2017). The paper lets the margin grow while it
+      trains; here it is there from the start, and from scratch a margin of 2 can leave the network
+      at chance, with embeddings that shrink to nothing.
 
     Predictions come from the logits without the margin. The head's last layer is not used and
-    learns nothing. W is drawn as Xavier's uniform weights, as the authors of CosFace do, and not
-    from N(0, 1), the library's default, whose columns are so long that their direction hardly
-    turns at the learning rate of the rest.
+    learns nothing. W is drawn as Xavier's uniform weights, with columns about 1 long, and not from
+    N(0, 1), the library's default: columns √D long turn about D times as slowly under SGD.
     """
 
     def __init__(

@@ -139,8 +139,8 @@ class GaussianMixtureSpec(_MainSpec):
     """Large-margin Gaussian mixture loss (Wan et al. 2018)."""
 
     name: Literal["lgm"]
-    margin: float = Field(default=0.3, ge=0)
-    likelihood: float = Field(default=0.1, ge=0)
+    margin: float = Field(default=0.1, ge=0)
+    likelihood: float = Field(default=0.01, ge=0)
 
 
 OptionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
