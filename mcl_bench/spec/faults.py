@@ -52,10 +52,14 @@ def form_fault(
     if fault["type"] == "too_short" and path == ("arms",):
         rule = "arms must name at least one arm, with its loss"
         return UserError(rule, key=key, place=place, remedy="write arms: {ce: {loss: {name: ce}}}")
-    found = find(tree, path)
-    wanted = _wanted(_schema_at(model, path, tree), model)
-    got = shown(None if found is None else plain(found))
-    return UserError(f"{key} must be {wanted}, got {got}", key=key, place=place)
+    if fault["loc"][-1:] == ("[key]",):
+        rule = f"{key}: a key here is a name of A-Z a-z 0-9 _, got {shown(path[-1])}"
+    else:
+        found = find(tree, path)
+        wanted = _wanted(_schema_at(model, path, tree), model)
+        got = shown(None if found is None else plain(found))
+        rule = f"{key} must be {wanted}, got {got}"
+    return UserError(rule, key=key, place=place)
 
 
 def _path(fault: Any, tree: Node) -> Path:

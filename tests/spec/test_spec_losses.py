@@ -32,7 +32,10 @@ def with_loss(loss: str) -> str:
         ("{name: lgm, plus: {name: ce}}", "arms.mc.loss.plus.name must be mc, got 'ce'"),
         ("{name: mc, plus: {name: mc}}", "arms.mc.loss.plus is not known: mc has no plus"),
         ("{name: 'mine:Loss', options: 3}", "arms.mc.loss.options must be a mapping, got 3"),
-        ("{name: 'mine:Loss', options: {a.b: 3}}", "arms.mc.loss.options"),
+        (
+            "{name: 'mine:Loss', options: {a.b: 3}}",
+            "a name of A-Z a-z 0-9 _, got 'a.b'",
+        ),
     ],
 )
 def test_a_bad_loss_is_refused_with_what_may_stand_there(
