@@ -6,10 +6,13 @@ import pytest
 
 from mcl_bench import data, training
 from mcl_bench.records import DataError
-from mcl_bench.spec import Cell, Experiment, dump_yaml, load
+from mcl_bench.spec import Cell, Experiment, dump_yaml, load, settings_of
+from mcl_bench.spec.loss import CUSTOM
+from mcl_bench.spec.schema import KINDS
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-BASES = sorted((FOLDER / "base").glob("*.yaml"))
+BASES = sorted((FOLDER / "base").rglob("*.yaml"))
+ARMS = sorted((FOLDER / "base" / "arms").glob("*.yaml"))
 FILES = sorted(set(FOLDER.rglob("*.yaml")) - set(BASES))
 SMALL_CUB = [
     "data.resize=72",
@@ -115,7 +118,46 @@ def test_all_else_of_the_file_can_be_trained(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BASES, ids=lambda path: path.stem)
 def test_a_base_is_extended_by_a_file(path: Path) -> None:
-    assert any(f"base/{path.name}" in file.read_text(encoding="utf-8") for file in FILES)
+    name = path.relative_to(FOLDER).as_posix()
+    assert any(name in file.read_text(encoding="utf-8") for file in FILES)
+
+
+LAPTOP = """\
+version: 1
+name: laptop
+extends: {arm}
+data: {{name: parts, options: {{classes: 4}}, resize: 24, crop: 20}}
+model: {{backbone: convnet}}
+arms: {{ce: {{loss: {{name: ce}}}}}}
+search: {{space: {{train.optimizer.lr: {{log: [1.0e-3, 0.1]}}}}}}
+"""
+
+
+@pytest.mark.parametrize("path", ARMS, ids=lambda path: path.stem)
+def test_an_arm_can_be_added_to_any_experiment(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "laptop.yaml"
+    file.write_text(LAPTOP.format(arm=path), encoding="utf-8")
+    experiment = load(file)
+    ce, arm = sorted(experiment.cells, key=lambda cell: cell.arm != "ce")
+    assert arm.arm == path.stem
+    assert set(ce.space) < set(arm.space)
+    written = settings_of(arm.spec)
+    for key, values in arm.space.items():
+        if key.startswith("loss."):
+            assert written[key] in values, f"{key}: the search leaves out the arm's own setting"
+    training.check(experiment, {"parts": 4})
+
+
+def test_there_is_an_arm_for_every_loss() -> None:
+    names = {path.stem for path in ARMS}
+    assert set(KINDS["loss"]) - {"ce", "mc", CUSTOM} <= names
+
+
+def test_cub_losses_gives_every_arm_the_same_budget() -> None:
+    experiment = load(FOLDER / "cub_losses.yaml")
+    assert {cell.arm for cell in experiment.cells} == {"ce", "mc", *(path.stem for path in ARMS)}
+    assert all(cell.equal_budget for cell in experiment.cells)
+    assert experiment.baseline == "ce"
 
 
 def test_cub_resnet_compares_two_arms_on_two_networks_with_equal_budgets() -> None:

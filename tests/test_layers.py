@@ -24,16 +24,18 @@ MAY_IMPORT = {
     "data": SHARED,
     "losses": SHARED,
     "results": SHARED,
+    "testing": {"training", "data", "losses"} | SHARED,
     "spec": SHARED,
     "files": {"records"},
     "records": set(),
-    "testing": {"training", "data", "losses"} | SHARED,
     "__init__": {"losses"},
 }
 """Room -> the other rooms it may import. `__init__` is the package's own file."""
 
 HOME_OF = {
     "torch": {"losses", "data", "training", "testing"},
+    "pytorch_metric_learning": {"losses"},
+    "pytest": {"testing"},
     "torchvision": {"data", "training"},
     "torchmetrics": {"training"},
     "ray": {"sweep"},
@@ -220,6 +222,17 @@ PLANTS = [
     ("cli/planted.py", "import torch.nn as nn\n", "torch may be imported only in"),
     ("results/planted.py", "import ray\n", "ray may be imported only in sweep"),
     ("training/planted.py", "import optuna\n", "optuna may be imported only in sweep"),
+    (
+        "training/planted.py",
+        "def f():\n    from pytorch_metric_learning import losses\n",
+        "pytorch_metric_learning may be imported only in losses",
+    ),
+    (
+        "losses/planted.py",
+        "from mcl_bench.testing import LossContract\n",
+        "losses may not import testing",
+    ),
+    ("data/planted.py", "import pytest\n", "pytest may be imported only in testing"),
     ("sweep/planted.py", "import mlflow\n", "mlflow may be imported only in results"),
     ("training/planted.py", "import pyarrow.parquet\n", "pyarrow may be imported only in"),
     ("utils/planted.py", "import os\n", "utils is no room of the import table"),

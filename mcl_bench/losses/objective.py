@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from mcl_bench.losses.channels import channel_runs, draw_mask
-from mcl_bench.losses.main import MAIN_LOSSES, MainLoss, Outputs
+from mcl_bench.losses.main import MainLoss, Outputs
 from mcl_bench.losses.mc import mc_loss
+from mcl_bench.losses.registry import build_main_loss
 from mcl_bench.spec.dialects import to_canonical
-from mcl_bench.spec.loss import LossSpec, MutualChannelSpec, split_loss
+from mcl_bench.spec.loss import CUSTOM, LossSpec, MutualChannelSpec, loss_kind, split_loss
 
 # B batch, C channels of all classes, K classes
 
@@ -22,8 +23,8 @@ from mcl_bench.spec.loss import LossSpec, MutualChannelSpec, split_loss
 class ObjectiveTerms(NamedTuple):
     """A batch's objective and its unweighted parts, scalars by name.
 
-    The main loss's part has the loss's name (`ce`, `arcface`, …); the Mutual-Channel Loss's are
-    `dis`, the discriminality, and `div`, which is 1 - diversity.
+    The main loss's part has the loss's name (`ce`, `arcface`, …), `main` for one of the user's own;
+    the Mutual-Channel Loss's are `dis`, the discriminality, and `div`, which is 1 - diversity.
     """
 
     total: Tensor
@@ -104,7 +105,8 @@ class Objective(nn.Module):
 
     def forward(self, output: Outputs, target: Tensor) -> ObjectiveTerms:
         """The total and its parts, in float32 (float64 for float64 outputs) under autocast too."""
-        main: Tensor = self.main(output, target)
+        with torch.autocast(output.logits.device.type, enabled=False):
+            main: Tensor = self.main(output.full(), target)
         parts = {self._name: main}
         if self.plus is None:
             return ObjectiveTerms(total=main, parts=parts)
@@ -113,7 +115,8 @@ class Objective(nn.Module):
 
     def logits(self, output: Outputs) -> Tensor:
         """What the outputs predict, B×K: the main loss says how they are to be read."""
-        return self.main.logits(output)
+        with torch.autocast(output.logits.device.type, enabled=False):
+            return self.main.logits(output.full())
 
 
 def build_objective(
@@ -138,6 +141,7 @@ def build_objective(
 
     Raises:
         ValueError: a group has no channel, or the weights are not one per class.
+        UserError: a loss of the user's own cannot be imported or made.
     """
     channel_runs(groups)
     num_classes = len(groups)
@@ -152,10 +156,11 @@ def build_objective(
         plus = MutualChannelTerm(
             plus_spec, groups=groups, class_weights=class_weights, generator=generator
         )
-    main = MAIN_LOSSES[main_spec.name](
+    main = build_main_loss(
         main_spec,
         num_classes=num_classes,
         embedding_size=embedding_size,
         class_weights=class_weights,
     )
-    return Objective(main, name=main_spec.name, plus=plus)
+    name = "main" if loss_kind(main_spec) == CUSTOM else main_spec.name
+    return Objective(main, name=name, plus=plus)

@@ -6,7 +6,7 @@ from mcl_bench.spec.editor import json_schema
 from mcl_bench.spec.experiment import Experiment
 from mcl_bench.spec.key import channels_dropped, effective_key
 from mcl_bench.spec.load import load
-from mcl_bench.spec.loss import CrossEntropySpec, LossSpec, MutualChannelSpec
+from mcl_bench.spec.loss import CrossEntropySpec, CustomLossSpec, LossSpec, MutualChannelSpec
 from mcl_bench.spec.notes import notes
 from mcl_bench.spec.schema import (
     AdamWSpec,
@@ -51,6 +51,7 @@ __all__ = [
     "ConfirmSpec",
     "CosineSpec",
     "CrossEntropySpec",
+    "CustomLossSpec",
     "DataSpec",
     "Experiment",
     "ExperimentSpec",

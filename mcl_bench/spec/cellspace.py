@@ -10,8 +10,9 @@ from mcl_bench.records import UserError
 from mcl_bench.spec.cells import Cell, Draft, check_training
 from mcl_bench.spec.documents import find_section
 from mcl_bench.spec.faults import form_fault, shown, suggestion
+from mcl_bench.spec.loss import CustomLossSpec
 from mcl_bench.spec.schema import ExperimentSpec, TrialSpec
-from mcl_bench.spec.searchkeys import INTEGERS, SearchKey, parse_key
+from mcl_bench.spec.searchkeys import INTEGERS, OPTIONS, SearchKey, parse_key
 from mcl_bench.spec.settings import nest, settings_of, trial_spec, with_params
 from mcl_bench.spec.space import FloatRange, Range, is_range, parse_range
 from mcl_bench.spec.tree import Node, items, mapping, plain, sets, uniform
@@ -157,9 +158,12 @@ def _searched(name: str, key: str, node: Node, level: int, spaces: Spaces) -> Se
 def _reason(draft: Draft, one: Searched) -> str | None:
     """Why this cell does not search a key, or None if it does."""
     setting, spec = one.meaning.setting, draft.spec
+    if setting.startswith(OPTIONS):
+        return None if isinstance(spec.loss, CustomLossSpec) else f"{spec.loss.name} has no options"
     if setting not in settings_of(spec):
         kinds = {
             "loss": spec.loss.name,
+            "loss.plus": f"{spec.loss.name} without plus",
             "train.optimizer": spec.train.optimizer.name,
             "train.schedule": spec.train.schedule.name,
         }

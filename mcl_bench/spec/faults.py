@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from mcl_bench.records import UserError
 from mcl_bench.spec.loss import AT_ODDS, CUSTOM, loss_kind
-from mcl_bench.spec.support import unsupported
 from mcl_bench.spec.tree import Node, Path, find, is_mapping, nearest, plain
 
 CLOSE = 0.6
@@ -56,10 +55,14 @@ def form_fault(
     if fault["type"] == "too_short" and path == ("arms",):
         rule = "arms must name at least one arm, with its loss"
         return UserError(rule, key=key, place=place, remedy="write arms: {ce: {loss: {name: ce}}}")
-    found = find(tree, path)
-    wanted = _wanted(_schema_at(model, path, tree), model)
-    got = shown(None if found is None else plain(found))
-    return UserError(f"{key} must be {wanted}, got {got}", key=key, place=place)
+    if fault["loc"][-1:] == ("[key]",):
+        rule = f"{key}: a key here is a name of A-Z a-z 0-9 _, got {shown(path[-1])}"
+    else:
+        found = find(tree, path)
+        wanted = _wanted(_schema_at(model, path, tree), model)
+        got = shown(None if found is None else plain(found))
+        rule = f"{key} must be {wanted}, got {got}"
+    return UserError(rule, key=key, place=place)
 
 
 def _path(fault: Any, tree: Node) -> Path:
@@ -110,12 +113,10 @@ def _unknown_key(path: Path, key: str, place: str, model: type[BaseModel], tree:
 def _unknown_kind(path: Path, key: str, tree: Node, model: type[BaseModel]) -> UserError:
     named = nearest(tree, [*path, "name"])
     value = plain(named)
-    if "loss" in path:
-        fault = unsupported("loss.name", value, name=f"{key}.name", place=named.place)
-        if fault is not None:
-            return fault
     kinds = _kinds(_schema_at(model, path, tree, pick=False), model)
     rule = f"{key}.name must be one of {', '.join(kinds)}, got {shown(value)}"
+    if isinstance(value, str):
+        rule += suggestion(value, set(kinds) - {CUSTOM})
     return UserError(rule, key=f"{key}.name", place=named.place)
 
 
@@ -218,6 +219,8 @@ def _wanted(schema: Mapping[str, Any], model: type[BaseModel]) -> str:
     if "enum" in schema:
         return f"one of {', '.join(str(value) for value in schema['enum'])}"
     words = TYPES.get(str(schema.get("type")), "a value")
+    if "examples" in schema:
+        words += f" such as {schema['examples'][0]}"
     if "minItems" in schema:
         words += f" of at least {schema['minItems']}"
     bounds = [f"{sign} {schema[name]:g}" for name, sign in BOUNDS.items() if name in schema]

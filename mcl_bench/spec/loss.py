@@ -147,7 +147,7 @@ class FocalSpec(_MainSpec):
 
 
 class CosineLossSpec(_MainSpec):
-    """1 − the cosine of logits and one-hot target, + ce_weight × cross-entropy (Barz 2020)."""
+    """1 − the cosine of logits and one-hot target, + ce_weight × cross-entropy (Barz 2020: 0.1)."""
 
     name: Literal["cosine"]
     ce_weight: float = Field(default=0.1, ge=0)
@@ -164,7 +164,7 @@ class SphereFaceSpec(_MainSpec):
     """A-softmax, a multiplicative angular margin (Liu et al. 2017)."""
 
     name: Literal["sphereface"]
-    margin: int = Field(default=4, ge=1)
+    margin: int = Field(default=4, ge=1, le=8)
     scale: float = Field(default=1.0, gt=0)
 
 
@@ -180,7 +180,7 @@ class ArcFaceSpec(_MainSpec):
     """ArcFace, an additive angular margin in degrees (Deng et al. 2019: 0.5 radians)."""
 
     name: Literal["arcface"]
-    margin: float = Field(default=28.6, ge=0, lt=180)
+    margin: float = Field(default=28.6, ge=0, le=90)
     scale: float = Field(default=64.0, gt=0)
 
 
@@ -188,15 +188,19 @@ class GaussianMixtureSpec(_MainSpec):
     """Large-margin Gaussian mixture loss (Wan et al. 2018)."""
 
     name: Literal["lgm"]
-    margin: float = Field(default=0.3, ge=0)
-    likelihood: float = Field(default=0.1, ge=0)
+    margin: float = Field(default=0.1, ge=0)
+    likelihood: float = Field(default=0.01, ge=0)
+
+
+OptionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+"""What a Python argument may be called."""
 
 
 class CustomLossSpec(_MainSpec):
     """The user's own loss; `options` are handed to its class."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    options: Mapping[str, Any] = Field(default_factory=dict)
+    name: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", examples=[CUSTOM])
+    options: Mapping[OptionName, Any] = Field(default_factory=dict)
 
 
 def loss_kind(value: Any) -> Any:

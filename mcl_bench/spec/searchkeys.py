@@ -28,6 +28,10 @@ FIXED = frozenset(
 """Keys of a training that stay as written: what they change is not a setting to tune."""
 
 
+OPTIONS = "loss.options."
+"""What the options of a user's own loss begin with; which there are, its class says."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchKey:
     """A key of the space: the arm that it belongs to (None: all share it) and the setting."""
@@ -70,9 +74,13 @@ def parse_key(key: str, *, arms: Iterable[str], name: str, place: str) -> Search
             place=place,
             remedy="search model.xi for all arms, or list networks in matrix.model",
         )
-    if setting in arm_keys():
+    if setting in arm_keys() or _is_option(setting):
         return SearchKey(arm=arm, setting=setting)
     raise _refused(key, names, name, place)
+
+
+def _is_option(setting: str) -> bool:
+    return setting.startswith(OPTIONS) and setting.removeprefix(OPTIONS).isidentifier()
 
 
 def _refused(key: str, arms: list[str], name: str, place: str) -> UserError:

@@ -48,9 +48,12 @@ def trial_spec(settings: Mapping[str, Any]) -> TrialSpec:
 def with_params(flat: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """The flat settings of a training with searched ones put in their place.
 
-    Where the optimizer's name is searched, momentum goes with the kind that does not know it.
+    Where the optimizer's name is searched, momentum goes with the kind that does not know it. An
+    option of the user's own loss that is searched goes with all that stands below it.
     """
-    merged = {**flat, **params}
+    below = tuple(f"{key}." for key in params if key.startswith("loss.options."))
+    merged = {key: value for key, value in flat.items() if not (below and key.startswith(below))}
+    merged |= params
     if "train.optimizer.name" not in params:
         return merged
     for key in foreign_keys("optimizer", params["train.optimizer.name"]):

@@ -10,8 +10,6 @@ from mcl_bench.records import UserError
 SUPPORTED: Mapping[str, Sequence[Any]] = {
     "data.store": ("auto", "decoded"),
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
-    "loss.name": ("ce", "mc"),
-    "loss.plus.name": (),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
     "search.sampler": ("tpe", "random"),
@@ -33,6 +31,7 @@ OF_EXPERIMENT = tuple(
 
 def unsupported(key: str, value: Any, *, name: str, place: str) -> UserError | None:
     """What to say if this version cannot do what a key asks; `name` is the file's key."""
+    key = key.replace("loss.plus.", "loss.")
     if key not in SUPPORTED or any(_is_meant(value, one) for one in SUPPORTED[key]):
         return None
     words = [_word(one) for one in SUPPORTED[key]]

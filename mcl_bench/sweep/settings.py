@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mcl_bench import __version__, data, training
+from mcl_bench import __version__, data, losses, training
 from mcl_bench.records import CellWords, Stage
 from mcl_bench.spec import Cell, TrialSpec, effective_key, named_seed, trial_spec
 
@@ -71,6 +71,7 @@ class Settings:
         packed = self.packed(cell)
         seed = named_seed(self._seed, "search") if stage == "search" else self.confirm_seed(k)
         network = self._network(spec, len(packed.classes))
+        sources = (network.source_sha256, losses.source_sha256(spec.loss))
         whole = stage == "confirm" and spec.confirm.refit
         key = effective_key(
             settings,
@@ -79,10 +80,10 @@ class Settings:
             split="train+validation" if whole else "train",
             groups=network.groups,
             weights_sha256=network.weights_sha256,
-            sources=() if network.source_sha256 is None else (network.source_sha256,),
             device_type=device,
             map_size=network.map_size,
             versions=self._versions,
+            sources=tuple(source for source in sources if source is not None),
         )
         return Setting(
             spec=spec,

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from mcl_bench import losses
 from mcl_bench.records import UserError
 from mcl_bench.spec import (
     Cell,
+    CustomLossSpec,
     Experiment,
     ModelSpec,
     TrainSpec,
@@ -29,10 +31,10 @@ def check(experiment: Experiment, classes: Mapping[str, int]) -> None:
     """Refuse what no training can do; `classes` has the number of classes by data label.
 
     What is looked at: the backbone's name and weights, the number and size of the maps, the width
-    of a bilinear head, the frozen stages, and the warm-up. Each cell is tried as it stands and with
-    each searched setting at its ends (a choice: at each of its values). Raises UserError with the
-    key, the value and what is possible, and DataError where a file of weights is absent or damaged
-    on this machine.
+    of a bilinear head, the frozen stages, the warm-up, and whether a loss of the user's own can be
+    imported, made and called. Each cell is tried as it stands and with each searched setting at its
+    ends (a choice: at each of its values). Raises UserError with the key, the value and what is
+    possible, and DataError where a file of weights is absent or damaged on this machine.
     """
     weights: set[tuple[str, str | None]] = set()
     networks: set[tuple[ModelSpec, int | None, int]] = set()
@@ -40,17 +42,17 @@ def check(experiment: Experiment, classes: Mapping[str, int]) -> None:
         for spec in _extremes(cell):
             _check_train(spec.train)
             network = (spec.model, spec.data.crop, classes[cell.data_label])
-            if network in networks:
-                continue
-            networks.add(network)
-            find_backbone(spec.model.backbone)
-            loaded = (spec.model.backbone, spec.model.weights)
-            if loaded not in weights:
-                weights.add(loaded)
-                check_weights(spec.model)
-            _check_channels(spec.model, classes[cell.data_label], cell.data_label)
-            _check_map_size(spec)
-            _check_network(spec, classes[cell.data_label])
+            if network not in networks:
+                networks.add(network)
+                find_backbone(spec.model.backbone)
+                loaded = (spec.model.backbone, spec.model.weights)
+                if loaded not in weights:
+                    weights.add(loaded)
+                    check_weights(spec.model)
+                _check_channels(spec.model, classes[cell.data_label], cell.data_label)
+                _check_map_size(spec)
+                _check_network(spec, classes[cell.data_label])
+            _check_loss(spec, classes[cell.data_label], cell)
 
 
 def _extremes(cell: Cell) -> Iterator[TrialSpec]:
@@ -148,3 +150,23 @@ def _check_network(spec: TrialSpec, num_classes: int) -> None:
             f"model.freeze must be at most {most} with {model.backbone}{why}, got {model.freeze}",
             key="model.freeze",
         )
+
+
+def _check_loss(spec: TrialSpec, num_classes: int, cell: Cell) -> None:
+    if not isinstance(spec.loss, CustomLossSpec):
+        return
+    facts = describe(spec, num_classes)
+    try:
+        losses.check(
+            spec.loss,
+            groups=facts.groups,
+            map_size=facts.map_size,
+            embedding_size=facts.embedding_size,
+            balanced=spec.data.balance in ("weights", "sqrt_weights"),
+        )
+    except UserError as error:
+        raise UserError(
+            f"arms.{cell.arm}.loss: {error.rule}",
+            key=f"arms.{cell.arm}.{error.key}",
+            remedy=error.remedy,
+        ) from error

@@ -16,18 +16,18 @@ class NetworkFacts:
 
     `groups` are the maps of each class, `maps` their sum and `map_size` the height and width of
     each; `xi` is text (`3`, uneven `10-11`). `signed` tells whether maps can be below zero, where
-    a mask that fills with zeros is no lowest value. `embedding` is the width of what the head's
-    last layer sees, `stages` how many stages the backbone has. `weights_sha256` is None where no
-    weights are loaded, `source_sha256` where the backbone is none of the user's own.
+    a mask that fills with zeros is no lowest value. `embedding_size` is the width of what the
+    head's last layer sees, `stages` how many stages the backbone has. `weights_sha256` is None
+    where no weights are loaded, `source_sha256` where the backbone is none of the user's own.
     """
 
     groups: tuple[int, ...]
     maps: int
     parameters: int
     map_size: tuple[int, int]
+    embedding_size: int
     xi: str
     signed: bool
-    embedding: int
     stages: int
     weights_sha256: str | None
     source_sha256: str | None
@@ -49,9 +49,9 @@ def describe(spec: TrialSpec, num_classes: int) -> NetworkFacts:
         maps=sum(network.groups),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         map_size=(maps_1CHW.shape[2], maps_1CHW.shape[3]),
+        embedding_size=network.head.embedding_size,
         xi=xi_text(network.groups),
         signed=network.signed,
-        embedding=network.head.embedding_size,
         stages=len(stages_of(network.backbone)),
         weights_sha256=weights_sha256(spec.model),
         source_sha256=source_sha256(spec.model),

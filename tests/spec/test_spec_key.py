@@ -217,3 +217,31 @@ def test_only_holocron_depends_on_the_size_of_the_maps() -> None:
     assert len({loss_key([3, 3], size, dialect="paper") for size in [*sizes, None]}) == 1
     with pytest.raises(ValueError, match="in dialect holocron needs map_size, got None"):
         loss_key([3, 3], dialect="holocron")
+
+
+OWN = {key: value for key, value in PLAIN.items() if not key.startswith("loss.")} | {
+    "loss.name": "mine:Loss",
+    "loss.options.gamma": 2.0,
+}
+
+
+def own_key(*sources: str, **changed: Any) -> str:
+    settings = {**settings_of(resolve(trial_spec(OWN))), **changed}
+    return effective_key(settings, **AROUND, sources=sources)
+
+
+def test_the_source_and_the_options_of_a_users_loss_count() -> None:
+    assert own_key("a") == own_key("a")
+    different = [own_key("a"), own_key("b"), own_key(), own_key("a", **{"loss.options.gamma": 3})]
+    assert len(set(different)) == 4
+
+
+def test_a_loss_with_mc_loss_of_no_weight_on_top_is_that_loss() -> None:
+    arc = {**PLAIN_CE, "loss.name": "arcface"}
+    plus = {"loss.plus.name": "mc", "loss.plus.mu": 0.0}
+    weighing = {"loss.plus.name": "mc", "loss.plus.mu": 1.0}
+    alone, idle, both = (
+        effective_key(settings_of(resolve(trial_spec(given))), **AROUND)
+        for given in (arc, arc | plus, arc | weighing)
+    )
+    assert alone == idle != both

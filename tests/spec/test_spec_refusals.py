@@ -101,9 +101,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("resources: {gpus: 2}", "resources.gpus: 2.0"),
         ("tracking: {log: top}", "tracking.log: top"),
         ("files: 's3://bucket/x'", "files: s3://bucket/x"),
-        ("arms: {ce: {loss: {name: arcface}}}", "arms.ce.loss.name: arcface"),
-        ("arms: {ce: {loss: {name: 'my.mod:Loss'}}}", "arms.ce.loss.name: my.mod:Loss"),
-        ("arms: {ce: {loss: {name: ce, plus: {name: mc}}}}", "arms.ce.loss.plus.name: mc"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_by_name(

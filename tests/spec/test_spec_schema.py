@@ -16,7 +16,7 @@ def validate(text: str) -> None:
     jsonschema.Draft202012Validator(json_schema()).validate(plain)
 
 
-BASES = sorted(ROOT.glob("experiments/base/*.yaml"))
+BASES = sorted(ROOT.glob("experiments/base/**/*.yaml"))
 FILES = sorted(set(ROOT.glob("experiments/**/*.yaml")) - set(BASES))
 
 

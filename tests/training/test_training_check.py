@@ -1,11 +1,13 @@
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
+import torch
 
 from mcl_bench.records import UserError
-from mcl_bench.spec import Choice, IntRange, ModelSpec, load, settings_of
+from mcl_bench.spec import Choice, FloatRange, IntRange, ModelSpec, load, settings_of
 from mcl_bench.spec.support import SUPPORTED
 from mcl_bench.training import check
 from mcl_bench.training.heads import HEADS
@@ -21,6 +23,7 @@ def tell(spec: Any) -> Any:
     ) -> UserError | None:
         base = spec(**changes)
         cell = SimpleNamespace(
+            arm="own",
             spec=base,
             space=space or {},
             data_label="parts",
@@ -147,3 +150,74 @@ search: {space: {model.xi: {int: [1, 4]}}}
     )
     experiment = load(path)
     check(experiment, {cell.data_label: 12 for cell in experiment.cells})
+
+
+@pytest.mark.parametrize(
+    ("loss", "key", "rule"),
+    [
+        (
+            {"name": "nowhere.at_all:Loss"},
+            "name",
+            "nowhere.at_all:Loss cannot be imported: ModuleNotFoundError: No module",
+        ),
+        ({"name": "own_losses:Sharpend"}, "name", "own_losses has no Sharpend; the nearest known"),
+        ({"name": "own_losses:function"}, "name", "own_losses holds no torch module function"),
+        (
+            {"name": "own_losses:Sharpened", "options": {"gama": 1}},
+            "options.gama",
+            "own_losses:Sharpened takes no option gama; the nearest known one is gamma",
+        ),
+        (
+            {"name": "own_losses:Picky"},
+            "options",
+            "cannot be made with the options {}: TypeError: .*missing 1 required .*gamma",
+        ),
+        (
+            {"name": "own_losses:Picky", "options": {"gamma": 3}},
+            "options",
+            "with the options {'gamma': 3}: ValueError: gamma must be at most 1, got 3",
+        ),
+        ({"name": "own_losses:OfLogits"}, "name", "own_losses:OfLogits fails on a batch of 2"),
+        (
+            {"name": "own_losses:Unreduced"},
+            "name",
+            r"must return a scalar tensor with a gradient, got a tensor of the shape \(2,\)",
+        ),
+        (
+            {"name": "own_losses:Narrow"},
+            "name",
+            r"Narrow.logits must return 2×12 numbers for 2 images, got a tensor .* \(2, 1\)",
+        ),
+    ],
+)
+def test_a_users_loss_that_cannot_be_used_is_refused(
+    tell: Any, loss: dict[str, Any], key: str, rule: str
+) -> None:
+    error = tell(loss=loss)
+    assert error.key == f"arms.own.loss.{key}"
+    assert error.rule.startswith("arms.own.loss: ")
+    assert re.search(rule, error.rule)
+
+
+def test_a_users_loss_that_is_not_found_is_told_where_to_put(tell: Any) -> None:
+    assert "PYTHONPATH" in tell(loss={"name": "nowhere:Loss"}).remedy
+
+
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_a_users_loss_that_can_be_used_passes(tell: Any, balance: str) -> None:
+    for name in ("Sharpened", "Plain"):
+        loss = {"name": f"own_losses:{name}", "options": {"gamma": 3}, "plus": {"name": "mc"}}
+        assert tell(loss=loss, data={"balance": balance}) is None
+
+
+def test_the_ends_of_a_searched_option_are_tried(tell: Any) -> None:
+    loss = {"name": "own_losses:Picky", "options": {"gamma": 0.5}}
+    assert tell({"loss.options.gamma": FloatRange(low=0, high=1)}, loss=loss) is None
+    error = tell({"loss.options.gamma": FloatRange(low=0, high=2)}, loss=loss)
+    assert "gamma must be at most 1, got 2" in error.rule
+
+
+def test_trying_a_users_loss_leaves_the_generators_alone(tell: Any) -> None:
+    before = torch.get_rng_state()
+    assert tell(loss={"name": "own_losses:Sharpened"}) is None
+    assert torch.equal(torch.get_rng_state(), before)

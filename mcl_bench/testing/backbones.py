@@ -1,7 +1,4 @@
-"""Contract suites: inherit one in a test class, give its fixture, and it tests all of the contract.
-
-No room of the package imports this file; it needs pytest.
-"""
+"""The contract of a backbone."""
 
 # B batch, K classes, C maps, H×W positions
 
@@ -57,7 +54,7 @@ class BackboneContract:
         with torch.no_grad():
             output = copy.deepcopy(network).eval()(images)
         assert output.maps.shape == (self.batch_size, facts.maps, *facts.map_size)
-        assert output.embedding.shape == (self.batch_size, facts.embedding)
+        assert output.embedding.shape == (self.batch_size, facts.embedding_size)
         assert output.logits.shape == (self.batch_size, self.num_classes)
         assert network.groups == facts.groups
         assert sum(value.numel() for value in network.parameters()) == facts.parameters

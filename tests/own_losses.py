@@ -1,0 +1,87 @@
+"""Losses as a user might write them, some of them wrong; experiment files name them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mcl_bench.losses import Outputs
+
+
+class Sharpened(nn.Module):
+    """Cross-entropy of gamma times the logits plus a learnt bias per class."""
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        embedding_size: int,
+        class_weights: Tensor | None,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__()
+        assert embedding_size > 0
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.gamma = gamma
+        self.bias = nn.Parameter(torch.randn(num_classes))
+
+    def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(output), target, weight=self.class_weights)
+
+    def logits(self, output: Outputs) -> Tensor:
+        return self.gamma * output.logits + self.bias
+
+
+class Plain(nn.Module):
+    """The least that a loss must have; takes any option."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.given = given
+
+    def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.logits, target)
+
+
+class Picky(Plain):
+    """Refuses a gamma above 1."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        embedding_size: int,
+        class_weights: Tensor | None,
+        gamma: float,
+    ) -> None:
+        super().__init__(num_classes=num_classes, size=embedding_size, weights=class_weights)
+        if gamma > 1:
+            raise ValueError(f"gamma must be at most 1, got {gamma}")
+
+
+class OfLogits(Plain):
+    """Takes the logits where it gets the outputs."""
+
+    def forward(self, output: Any, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target)
+
+
+class Unreduced(Plain):
+    """Returns a loss for each image."""
+
+    def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.logits, target, reduction="none")
+
+
+class Narrow(Plain):
+    """Predicts too few classes."""
+
+    def logits(self, output: Outputs) -> Tensor:
+        return output.logits[:, :1]
+
+
+def function(**_: Any) -> None:
+    """No class."""
