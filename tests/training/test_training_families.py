@@ -8,8 +8,9 @@ from backbone_specs import of
 from mcl_bench.spec import TrialSpec
 from mcl_bench.testing import BackboneContract
 from mcl_bench.training import describe
-from mcl_bench.training.backbones import BACKBONES
+from mcl_bench.training.backbones import BACKBONES, OF_SCRIPTS
 from mcl_bench.training.models import build_network
+from mcl_bench.training.weights import MEMBERS
 
 FAMILIES = {
     "convnet": 32,
@@ -101,6 +102,22 @@ def test_a_family_has_torchvisions_tensors_but_for_the_classifier(backbone: str)
     left_out = BACKBONES[backbone].left_out
     kept = {name: value.shape for name, value in whole.items() if not name.startswith(left_out)}
     assert {name: value.shape for name, value in ours.items()} == kept
+
+
+@pytest.mark.parametrize(
+    "backbone", [name for name, one in BACKBONES.items() if one.publisher == "torchvision"]
+)
+def test_images_are_normalised_as_published_weights_were_trained(backbone: str) -> None:
+    members = torchvision.models.get_model_weights(backbone).__members__
+    found = BACKBONES[backbone].with_weights
+    if backbone in {"googlenet", "inception_v3"}:
+        # torchvision normalises for these a second time, to mean 0.5 and deviation 0.5.
+        assert found == OF_SCRIPTS
+        return
+    for word in MEMBERS.values():
+        if word in members:
+            seen = members[word].transforms()
+            assert (tuple(seen.mean), tuple(seen.std)) == (found.mean, found.std)
 
 
 def test_the_old_names_of_a_densenets_tensors_are_known() -> None:

@@ -147,6 +147,12 @@ def test_timms_own_weights_are_told_where_the_cache_lacks_them(
     assert "hf download timm/test_resnet.r160_in1k model.safetensors" in caught.value.remedy
 
 
+def test_weights_that_timm_never_published_are_refused() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UserError, match="imagenet is not published for timm/mixer_s32_224"):
+        check_weights(of("timm/mixer_s32_224", 224, weights="imagenet").model)
+
+
 def test_timms_own_weights_are_loaded_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
