@@ -65,7 +65,17 @@ except SystemExit as end:
 
 def test_the_help_names_the_verbs() -> None:
     done = subprocess.run(HELP, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    for verb in ("sweep", "plan", "train", "leaderboard", "status", "show", "schema", "data"):
+    for verb in (
+        "sweep",
+        "plan",
+        "train",
+        "leaderboard",
+        "status",
+        "show",
+        "schema",
+        "data",
+        "models",
+    ):
         assert verb in done.stdout
 
 

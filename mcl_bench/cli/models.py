@@ -50,8 +50,8 @@ def _print_table(found: "list[BackboneFacts]", classes: int, crop: int, *, measu
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    size = (f"at {crop}", "parameters", "stages") if measured else ()
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    size = (f"at {crop}", "params", "stages") if measured else ()
     numbers = ("maps", *size, f"ξ for {classes}")
     table.add_column("name", no_wrap=True)
     for head in numbers:

@@ -29,21 +29,24 @@ class BackboneContract:
     batch_size = 4
 
     @pytest.fixture(scope="class")
-    def spec(self) -> TrialSpec:
+    @classmethod
+    def spec(cls) -> TrialSpec:
         """The configuration; a suite must give its own."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def network(self, spec: TrialSpec) -> Network:
+    @classmethod
+    def network(cls, spec: TrialSpec) -> Network:
         """The network; no test changes it."""
-        return build_network(spec.model, self.num_classes, seed=SEED)
+        return build_network(spec.model, cls.num_classes, seed=SEED)
 
     @pytest.fixture(scope="class")
-    def images(self, spec: TrialSpec) -> Tensor:
+    @classmethod
+    def images(cls, spec: TrialSpec) -> Tensor:
         """B×3×c×c images of noise."""
         assert spec.data.crop is not None, "the crop is resolved"
         generator = torch.Generator().manual_seed(SEED)
-        size = (self.batch_size, 3, spec.data.crop, spec.data.crop)
+        size = (cls.batch_size, 3, spec.data.crop, spec.data.crop)
         return torch.randn(size, generator=generator)
 
     def test_what_is_said_on_the_meta_device_is_so(

@@ -18,7 +18,7 @@ from mcl_bench.records import DataError, UserError
 from mcl_bench.spec import ModelSpec
 from mcl_bench.training.backbones import Normalisation, find_backbone
 from mcl_bench.training.backbones.lite import bundled_weights
-from mcl_bench.training.backbones.of_timm import cached_weights
+from mcl_bench.training.backbones.of_timm import cached_weights, timm_repository
 
 KEY = "model.weights"
 MEMBERS = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
@@ -133,6 +133,8 @@ def published_words(model: ModelSpec) -> tuple[str, ...]:
     publisher = find_backbone(model.backbone).publisher
     if publisher == "torchvision":
         return tuple(_addresses(model.backbone))
+    if publisher == "timm" and timm_repository(model.backbone) is None:
+        return ()
     return () if publisher is None else ("imagenet",)
 
 

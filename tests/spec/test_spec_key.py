@@ -87,6 +87,7 @@ def test_what_can_change_the_result_changes_the_key(changed: dict[str, Any]) -> 
         {"weights_sha256": "w"},
         {"device_type": "cuda"},
         {"groups": [3, 10]},
+        {"sources": ("a" * 64,)},
         {"versions": {**AROUND["versions"], "torch": "2.15"}},
         {"versions": {**AROUND["versions"], "mcl_bench": "0.2.0"}},
     ],

@@ -77,6 +77,46 @@ NATIVE = {"channels": "native", "xi": "auto"}
         ),
         ({"data": {"crop": 8}}, "data.crop", "data.crop 8 leaves convnet maps of 1×1"),
         (
+            {"model": {"backbone": "inception_v3"}, "data": {"crop": 64}},
+            "data.crop",
+            "data.crop 64 does not suit inception_v3",
+        ),
+        (
+            {"model": {"backbone": "vit_b_16"}, "data": {"crop": 100}},
+            "data.crop",
+            "data.crop 100 does not suit vit_b_16: an image's side must be a multiple of 16",
+        ),
+        (
+            {"model": {"backbone": "maxvit_t"}, "data": {"crop": 256}},
+            "data.crop",
+            "data.crop 256 does not suit maxvit_t: an image's side must be a multiple of 224",
+        ),
+        (
+            {"model": {"backbone": "densenet121", "channels": "widen"}, "data": {"crop": 64}},
+            "model.channels",
+            "model.channels widen: densenet121 has no last stage that can be rebuilt",
+        ),
+        (
+            {"model": {"freeze": 5}},
+            "model.freeze",
+            "model.freeze must be at most 4 with convnet, got 5",
+        ),
+        (
+            {"model": {"freeze": 4, "channels": "widen"}},
+            "model.freeze",
+            "model.freeze must be at most 3 with convnet; widen rebuilds the last of 4, got 4",
+        ),
+        (
+            {"model": {"head": "bilinear", "xi": 86}},
+            "model.head",
+            "model.head bilinear on 1032 maps has an embedding of 1065024 numbers",
+        ),
+        (
+            {"model": {"backbone": "no.such:net"}},
+            "model.backbone",
+            "no.such:net cannot be imported",
+        ),
+        (
             {"model": NATIVE, "classes": 49},
             "model.channels",
             "convnet's 48 maps, fewer than the 49 classes of parts",
@@ -102,6 +142,11 @@ def test_what_cannot_be_trained_is_refused_with_key_and_value(
         {"model": {"backbone": "resnet18"}, "data": {"crop": 33}},
         {"model": {"backbone": "vgg16_bn"}, "data": {"crop": 32}},
         {"train": {"precision": "bf16"}},
+        {"model": {"freeze": 4}},
+        {"model": {"freeze": 3, "channels": "widen"}},
+        {"model": {"head": "bilinear", "xi": 85}},
+        {"model": {"backbone": "inception_v3"}, "data": {"crop": 107}},
+        {"model": {"backbone": "vit_b_16"}, "data": {"crop": 96}},
         {"space": {"model.xi": IntRange(low=1, high=5)}},
     ],
 )
@@ -221,3 +266,20 @@ def test_trying_a_users_loss_leaves_the_generators_alone(tell: Any) -> None:
     before = torch.get_rng_state()
     assert tell(loss={"name": "own_losses:Sharpened"}) is None
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "crop", "works"),
+    [
+        ("vit_b_16", 100, 112),
+        ("maxvit_t", 256, 448),
+        ("inception_v3", 64, 112),
+        ("resnet18", 32, 48),
+    ],
+)
+def test_a_crop_that_does_not_suit_is_told_with_one_that_does(
+    tell: Any, backbone: str, crop: int, works: int
+) -> None:
+    error = tell(model={"backbone": backbone}, data={"crop": crop})
+    assert error is not None
+    assert error.remedy == f"data.crop {works} works; data.resize must be as large or larger"

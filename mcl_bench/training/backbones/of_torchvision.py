@@ -1,4 +1,4 @@
-"""torchvision's classification models up to their last maps, and the paper's two changed nets.
+"""torchvision's classification models up to their last maps.
 
 Parameters keep torchvision's names, so that published weights fit.
 """
@@ -20,12 +20,6 @@ from mcl_bench.training.backbones.widening import widen_last_convolution, widen_
 
 NOT_MAPS = frozenset({"avgpool", "dropout", "flatten", "fc", "classifier", "head"})
 """torchvision's names for what stands after the maps."""
-
-MC_MAPS = 600
-"""The maps of the paper's nets that train from scratch: 3 for each of CUB-200's classes."""
-
-VGG16_MC = (*(64, 64, "M", 128, 128, "M", 256, 256, 256, "M"), *(512, 512, 600, "M", 512, 512, 600))
-"""The authors' VGG16: four pools, and 600 channels at the end of the last two blocks."""
 
 
 def cut(name: str, **options: Any) -> nn.Sequential:
@@ -93,13 +87,6 @@ def torchvisions_vgg(letter: str, *, batch_norm: bool) -> nn.Sequential:
     from torchvision.models.vgg import cfgs
 
     return vgg(cfgs[letter][:-1], batch_norm=batch_norm)
-
-
-def resnet18_mc() -> nn.Sequential:
-    """The paper's ResNet-18: 600 channels in `layer4`, at stride 1 (14×14 maps at 224 pixels)."""
-    whole = cut("resnet18")
-    widen_layer4(whole, MC_MAPS, stride=1)
-    return whole
 
 
 def rename_densenet(name: str) -> str:
@@ -236,7 +223,11 @@ def _convolutional() -> dict[str, Backbone]:
         left_out = "fc." if name.startswith("shufflenet") else "classifier."
         entries[name] = _backbone(partial(cut, name), maps, left_out, widen=last)
     for name, maps in SMOOTH.items():
-        entries[name] = _backbone(partial(cut, name), maps, "classifier.", signed=True, widen=last)
+        # This one alone was trained with pixels put to -1..1.
+        seen = OF_SCRIPTS if name == "efficientnet_v2_l" else OF_IMAGENET
+        entries[name] = _backbone(
+            partial(cut, name), maps, "classifier.", signed=True, widen=last, with_weights=seen
+        )
     for name, maps in RESIDUAL.items():
         entries[name] = _backbone(partial(cut, name), maps, "classifier.", signed=True)
     for name, maps in REGNETS.items():
@@ -277,27 +268,5 @@ def _transformers() -> dict[str, Backbone]:
     }
 
 
-def _of_paper() -> dict[str, Backbone]:
-    return {
-        "vgg16_mc": _backbone(
-            partial(vgg, VGG16_MC, batch_norm=True),
-            MC_MAPS,
-            "classifier.",
-            widen=widen_last_convolution,
-            publisher=None,
-        ),
-        "resnet18_mc": _backbone(
-            resnet18_mc,
-            MC_MAPS,
-            "fc.",
-            widen=partial(widen_layer4, stride=1),
-            publisher=None,
-        ),
-    }
-
-
 TORCHVISION = MappingProxyType({**_convolutional(), **_inceptions(), **_transformers()})
 """torchvision's backbones by name."""
-
-OF_PAPER = MappingProxyType(_of_paper())
-"""The paper's own nets by name."""
