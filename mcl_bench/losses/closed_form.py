@@ -277,16 +277,16 @@ def _fused_run(
         share_BKX1 = share_BKX1 * kept_MKX[..., None]
         kept_MKX1 = kept_MKX[..., None]
         counted_BKXS = maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
-    gradient_BKXS = torch.where(_winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
+    gradient_BKXS = torch.where(winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
     if maps_BKXS.shape[2] == 1:
         return gradient_BKXS
     softmax_BKXS = maps_BKXS.softmax(-1)
-    won_BKXS = torch.where(_winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
+    won_BKXS = torch.where(winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
     slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
     return gradient_BKXS + slope_BKXS * upstream.spreads_BK1[:, :, None]
 
 
-def _winner(values_BKXS: Tensor) -> Tensor:
+def winner(values_BKXS: Tensor) -> Tensor:
     """B×K×1×S: which channel of each class is highest at each place, the first among equals."""
     channels = values_BKXS.unbind(2)
     if len(channels) > UNROLLED_XI:

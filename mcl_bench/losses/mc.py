@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from mcl_bench.losses.channels import Run, channel_runs
 from mcl_bench.losses.closed_form import closed_form, full_precision, logits_of, spreads_of
+from mcl_bench.losses.fused import fused_form
 
 __all__ = [
     "DiversityForm",
@@ -112,7 +113,7 @@ def mc_loss(  # noqa: PLR0913 - an option for each difference between implementa
     mask_MC = None if mask is None else mask.reshape(-1, mask.shape[-1])
     if not torch.compiler.is_compiling():
         _check_values(target, len(groups), mask_MC if mask_fill == "minus_inf" else None, runs)
-    measure = _compiled_form() if compiled else closed_form
+    measure = fused_form if compiled and not torch.compiler.is_compiling() else closed_form
     logits_BK, spreads_BK = measure(features, mask_MC, runs, fill)
     return MCLossTerms(
         discriminality=cross_entropy(logits_BK, target, class_weights),
@@ -186,12 +187,6 @@ def _runs(groups: Sequence[int]) -> tuple[Run, ...]:
 
 
 _remembered_runs = functools.lru_cache(maxsize=64)(channel_runs)
-
-
-@functools.cache
-def _compiled_form() -> Any:
-    """The closed form, which compiles itself anew for each shape and grouping."""
-    return torch.compile(closed_form, fullgraph=True)
 
 
 def _check_maps(maps: Tensor, runs: Sequence[Run]) -> None:

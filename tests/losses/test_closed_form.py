@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from mcl_bench.losses import MCLoss, draw_mask, mc_loss
+from mcl_bench.losses import MCLoss, draw_mask, fused, mc_loss
 from mcl_bench.losses import closed_form as closed
 
 torch.set_num_threads(1)
@@ -256,19 +256,39 @@ def test_the_loss_is_traced_without_a_graph_break(groups: tuple[int, ...], fill:
     torch.testing.assert_close(traced_gradient, gradient)
 
 
-def test_the_compiled_loss_has_the_same_values_and_gradients() -> None:
+def test_the_compiled_loss_has_the_same_values_and_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("torch.compile needs a C++ compiler, and there is none here")
-    features, target = maps_of((2, 6, 2, 3)).float(), torch.tensor([0, 1])
-    mask = draw_mask((3, 3), 0.5, generator=seeded(0))
+    groups = (1, 2, 2, 3)
+    monkeypatch.setattr(fused, "CHUNK_ON_CPU", 2 * 8 * 6)  # two images of five at once
+    features, target = maps_of((5, 8, 2, 3)).float(), torch.tensor([0, 1, 3, 2, 3])
+    mask = draw_mask(groups, 0.5, generator=seeded(0), batch=5)
+    options = {"target": target, "groups": groups, "mask": mask, "mask_fill": "minus_inf"}
     (values, gradient), (compiled_values, compiled_gradient) = (
-        gradient_of(
-            partial(mc_loss, target=target, groups=(3, 3), mask=mask, compiled=compiled), features
-        )
+        gradient_of(partial(mc_loss, compiled=compiled, **options), features)
         for compiled in (False, True)
     )
     assert compiled_values == pytest.approx(values, abs=1e-5)
     torch.testing.assert_close(compiled_gradient, gradient)
+
+
+def test_the_compiled_loss_can_go_back_twice_over_a_retained_graph() -> None:
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler, and there is none here")
+    features = maps_of((2, 6, 2, 3)).float().to(memory_format=torch.channels_last).requires_grad_()
+    mask = draw_mask((3, 3), 0.5, generator=seeded(0))
+    one, other = (
+        mc_loss(
+            features, torch.tensor([0, 1]), groups=(3, 3), mask=mask, compiled=compiled
+        ).weighted(mu=1.5, lambda_=10.0)
+        for compiled in (True, False)
+    )
+    (first,) = torch.autograd.grad(one, features, retain_graph=True)
+    (second,) = torch.autograd.grad(one, features)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, torch.autograd.grad(other, features)[0])
 
 
 def ddp_rank(rank: int, port: int, folder: Path) -> None:
