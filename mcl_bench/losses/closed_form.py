@@ -6,9 +6,9 @@ For x_j the ξ maps of one class of one image, m their mask and S their number o
     spread h = Σ_k max_j p_jk               dh/dx_jk = p_jk·([j wins at k] - Σ_i p_ji·[j wins at i])
 
 where p_j is the softmax of x_j over the places. Where channels tie, the first one wins. Between the
-passes nothing but the maps themselves is kept: the backward pass takes the softmax anew and builds
-the gradient in place in it, a chunk of images at a time. So the gradient is the only new map, and
-what else is made of a chunk (its maps in order, their softmax and 2/ξ of them) stays in the cache.
+passes nothing but the maps themselves is kept (of a small batch the softmax too): the backward pass
+takes the softmax anew, a chunk of images at a time, so that what is made of a chunk (its maps in
+order, their softmax, its gradient) stays in the cache, and the gradient is the only new map.
 
 There are loops over the ξ channels of a class and over the runs of equal ξ, none over classes:
 every step is an elementwise operation on one channel of all classes, which is much faster than
@@ -65,11 +65,13 @@ class _ClosedForm(torch.autograd.Function):
         ctx.save_for_backward(features, mask_MC)
         ctx.runs = runs
         ctx.fill = fill
-        chunks = [
-            (_logits(chunk, runs, fill), _spreads(chunk, runs))
-            for chunk in _chunks(features, mask_MC)
-        ]
-        return _join([logits for logits, _ in chunks]), _join([spreads for _, spreads in chunks])
+        parts, ctx.held = [], None
+        for chunk in _chunks(features, mask_MC):
+            softmax_BCS = chunk.maps_BCS.softmax(-1)
+            parts.append((_logits(chunk, runs, fill), _spreads(softmax_BCS, runs)))
+            if features.numel() <= CHUNK_AT_LEAST and not torch.compiler.is_compiling():
+                ctx.held = (chunk, softmax_BCS)  # too little for its memory to matter
+        return _join([logits for logits, _ in parts]), _join([spreads for _, spreads in parts])
 
     @staticmethod
     def backward(
@@ -79,11 +81,17 @@ class _ClosedForm(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise RuntimeError("the Mutual-Channel Loss has no second derivative (create_graph)")
         features, mask_MC = ctx.saved_tensors
-        build = _fused_gradient if torch.compiler.is_compiling() else _gradient
+        fused = torch.compiler.is_compiling()
         gradient = torch.empty_like(features)
-        for chunk in _chunks(features, mask_MC):
+        for chunk, softmax_BCS in _with_softmax(ctx.held, features, mask_MC):
+            build = _fused_gradient if fused else _gradient
             part_BCS = build(
-                chunk, ctx.runs, ctx.fill, dlogits_BK[chunk.images], dspreads_BK[chunk.images]
+                chunk,
+                softmax_BCS,
+                ctx.runs,
+                ctx.fill,
+                dlogits_BK[chunk.images],
+                dspreads_BK[chunk.images],
             )
             gradient[chunk.images] = part_BCS.view(-1, *features.shape[1:])
         return gradient, None, None, None
@@ -114,7 +122,8 @@ def logits_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
 
 def spreads_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
     """The spreads alone, B×K, without a gradient; exactly 1 for a class of one channel."""
-    return _join([_spreads(chunk, runs) for chunk in _chunks(features, None)])
+    softmaxes = (chunk.maps_BCS.softmax(-1) for chunk in _chunks(features, None))
+    return _join([_spreads(softmax_BCS, runs) for softmax_BCS in softmaxes])
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -150,28 +159,42 @@ def _logits(chunk: Chunk, runs: Sequence[Run], fill: float) -> Tensor:
     return _join([peak_BKS.mean(-1) for peak_BKS in peaks], dim=1)
 
 
-def _spreads(chunk: Chunk, runs: Sequence[Run]) -> Tensor:
+def _spreads(softmax_BCS: Tensor, runs: Sequence[Run]) -> Tensor:
     """B×K: the sum over places of the maximum over each class's channels of their softmax."""
-    maps_BCS = chunk.maps_BCS
-    softmax_BCS = maps_BCS.softmax(-1) if any(run.xi > 1 for run in runs) else maps_BCS
     parts = []
     for run in runs:
         if run.xi == 1:
             # A softmax sums to 1 only up to rounding.
-            parts.append(maps_BCS.new_ones(maps_BCS.shape[0], run.num_classes))
+            parts.append(softmax_BCS.new_ones(softmax_BCS.shape[0], run.num_classes))
         else:
             parts.append(_peak(run.of(softmax_BCS)).sum(-1))
     return _join(parts, dim=1)
 
 
+def _with_softmax(
+    held: tuple[Chunk, Tensor] | None, features: Tensor, mask_MC: Tensor | None
+) -> Iterator[tuple[Chunk, Tensor]]:
+    """Each chunk with its softmax over places: what was held, else all of it anew."""
+    if held is not None:
+        yield held
+        return
+    for chunk in _chunks(features, mask_MC):
+        yield chunk, chunk.maps_BCS.softmax(-1)
+
+
 def _gradient(
-    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
+    chunk: Chunk,
+    softmax_BCS: Tensor,
+    runs: Sequence[Run],
+    fill: float,
+    dlogits_BK: Tensor,
+    dspreads_BK: Tensor,
 ) -> Tensor:
     """B×C×S: the gradient of a chunk's maps."""
-    gradient_BCS = chunk.maps_BCS.softmax(-1)
+    gradient_BCS = torch.empty_like(softmax_BCS)
     for run in runs:
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
-        _spread_gradient_(run.of(gradient_BCS), upstream)
+        _spread_gradient(run.of(softmax_BCS), run.of(gradient_BCS), upstream)
         _add_logit_gradient_(
             run.of(gradient_BCS), run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream
         )
@@ -217,19 +240,16 @@ def _peak(values_BKXS: Tensor, kept_MKX: Tensor | None = None, fill: float = 0.0
     return peak_BKS
 
 
-def _spread_gradient_(softmax_BKXS: Tensor, upstream: Upstream) -> None:
-    """Make of the softmax, in place, the loss's gradient through the spreads."""
+def _spread_gradient(softmax_BKXS: Tensor, out_BKXS: Tensor, upstream: Upstream) -> None:
+    """Write the loss's gradient through the spreads."""
     if softmax_BKXS.shape[2] == 1:
-        softmax_BKXS.zero_()
+        out_BKXS.zero_()
         return
-    peak_BKS = _peak(softmax_BKXS)
-    won_BKS = torch.empty_like(peak_BKS)
-    for p_BKS in softmax_BKXS.unbind(2):
-        torch.eq(p_BKS, peak_BKS, out=won_BKS)
-        peak_BKS.add_(won_BKS, alpha=2)  # No share is above 1: nobody else wins there.
-        won_BKS.mul_(p_BKS)
-        won_BKS.addcmul_(p_BKS, won_BKS.sum(-1, keepdim=True), value=-1)
-        torch.mul(won_BKS, upstream.spreads_BK1, out=p_BKS)
+    # No share is above 1: with 2 added, a place that has been won is won by nobody else.
+    _mark_winners(softmax_BKXS, _peak(softmax_BKXS), out_BKXS, added=2.0)
+    out_BKXS.mul_(softmax_BKXS)
+    out_BKXS.addcmul_(softmax_BKXS, out_BKXS.sum(-1, keepdim=True), value=-1)
+    out_BKXS.mul_(upstream.spreads_BK1[:, :, None])
 
 
 def _add_logit_gradient_(
@@ -240,34 +260,56 @@ def _add_logit_gradient_(
     upstream: Upstream,
 ) -> None:
     """Add, in place, the loss's gradient through the logits."""
-    peak_BKS = _peak(maps_BKXS, kept_MKX, fill)
-    won_BKS = torch.empty_like(peak_BKS)
-    above_all = torch.finfo(peak_BKS.dtype).max
-    channels = zip(gradient_BKXS.unbind(2), maps_BKXS.unbind(2), strict=True)
-    for j, (sum_BKS, channel_BKS) in enumerate(channels):
-        counted_BKS, share_BK1 = channel_BKS, upstream.logit_sums_BK1
-        if kept_MKX is not None:
-            counted_BKS = _counted(channel_BKS, kept_MKX[:, :, j], fill, out=won_BKS)
-            share_BK1 = share_BK1 * kept_MKX[:, :, j, None]
-        torch.eq(counted_BKS, peak_BKS, out=won_BKS)
-        peak_BKS.add_(won_BKS, alpha=above_all)
-        sum_BKS.addcmul_(won_BKS, share_BK1)
+    share_BKX1 = upstream.logit_sums_BK1[:, :, None]
+    counted_BKXS = maps_BKXS
+    if kept_MKX is not None:
+        share_BKX1 = share_BKX1 * kept_MKX[..., None]
+        counted_BKXS = (
+            maps_BKXS * kept_MKX[..., None] if fill == 0 else maps_BKXS + kept_MKX.log()[..., None]
+        )
+    won_BKXS = torch.empty_like(counted_BKXS) if kept_MKX is None else counted_BKXS
+    peak_BKS = _peak(counted_BKXS)
+    _mark_winners(counted_BKXS, peak_BKS, won_BKXS, added=torch.finfo(peak_BKS.dtype).max)
+    gradient_BKXS.addcmul_(won_BKXS, share_BKX1)
+
+
+def _mark_winners(values_BKXS: Tensor, peak_BKS: Tensor, out_BKXS: Tensor, added: float) -> None:
+    """Write 1 where a channel is its class's first to have the peak, else 0; spoils the peak.
+
+    `added` lifts a peak out of reach once it has been won. The output may be the values.
+    """
+    channels = zip(values_BKXS.unbind(2), out_BKXS.unbind(2), strict=True)
+    for j, (channel_BKS, won_BKS) in enumerate(channels, start=1):
+        torch.eq(channel_BKS, peak_BKS, out=won_BKS)
+        if j < values_BKXS.shape[2]:
+            peak_BKS.add_(won_BKS, alpha=added)
 
 
 def _fused_gradient(
-    chunk: Chunk, runs: Sequence[Run], fill: float, dlogits_BK: Tensor, dspreads_BK: Tensor
+    chunk: Chunk,
+    softmax_BCS: Tensor,
+    runs: Sequence[Run],
+    fill: float,
+    dlogits_BK: Tensor,
+    dspreads_BK: Tensor,
 ) -> Tensor:
     """`_gradient` in the form that a compiler fuses best."""
     parts = []
     for run in runs:
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
-        part_BKXS = _fused_run(run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream)
+        part_BKXS = _fused_run(
+            run.of(chunk.maps_BCS), run.of(softmax_BCS), _kept(chunk, run), fill, upstream
+        )
         parts.append(part_BKXS.flatten(1, 2))
     return _join(parts, dim=1)
 
 
 def _fused_run(
-    maps_BKXS: Tensor, kept_MKX: Tensor | None, fill: float, upstream: Upstream
+    maps_BKXS: Tensor,
+    softmax_BKXS: Tensor,
+    kept_MKX: Tensor | None,
+    fill: float,
+    upstream: Upstream,
 ) -> Tensor:
     channels_X1 = torch.arange(maps_BKXS.shape[2], device=maps_BKXS.device, dtype=torch.int32)
     channels_X1 = channels_X1[:, None]
@@ -280,7 +322,6 @@ def _fused_run(
     gradient_BKXS = torch.where(winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
     if maps_BKXS.shape[2] == 1:
         return gradient_BKXS
-    softmax_BKXS = maps_BKXS.softmax(-1)
     won_BKXS = torch.where(winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
     slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
     return gradient_BKXS + slope_BKXS * upstream.spreads_BK1[:, :, None]
