@@ -9,7 +9,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,lite,timm,test]'
 	touch $@
 
 quickstart: install
