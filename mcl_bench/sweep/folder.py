@@ -127,10 +127,10 @@ class SweepFolder:
         return str(self._facts["version"])
 
     def hold_digests(self, digests: Mapping[str, str]) -> None:
-        """Remember the digest of each data label's images, or compare it with the remembered one.
+        """Remember digests of images and of source files, or compare them with those remembered.
 
         Raises:
-            UserError: the images are not those that this sweep was started with.
+            UserError: the images or the code are not those that this sweep was started with.
         """
         known = self._facts["digests"]
         changed = [label for label in digests if known.get(label, digests[label]) != digests[label]]
@@ -140,9 +140,8 @@ class SweepFolder:
                 for label in changed
             ]
             raise UserError(
-                "the images are not those of the sweep's trials:\n" + "\n".join(lines),
-                key="data.root",
-                remedy="put the old images back, or start afresh with --new",
+                "the images or the code are not those of the sweep's trials:\n" + "\n".join(lines),
+                remedy="put the old files back, or start afresh with --new",
             )
         if not digests.items() <= known.items():
             self._facts["digests"] = {**known, **digests}

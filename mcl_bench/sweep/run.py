@@ -18,7 +18,7 @@ from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
 from mcl_bench.sweep.notes import notes
-from mcl_bench.sweep.settings import Progress, Settings
+from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.studies import Studies, count_trials
 
 LEAVE_SECONDS = 6.0
@@ -127,7 +127,8 @@ def _run(
             outlets.listener({"event": "note", "text": note})
         return _outcome(driver, book, _final_state(driver))
     outlets.check()
-    folder.hold_digests(settings.prepare(experiment.cells, outlets.progress))
+    images = settings.prepare(experiment.cells, outlets.progress)
+    folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
     driver.open()
     for note in notes(driver.plan, studies, book):

@@ -109,6 +109,16 @@ class Settings:
         return self._networks[plain]
 
 
+def sources(cells: Iterable[Cell]) -> dict[str, str]:
+    """The SHA-256 of the file of every loss and backbone of the user's own, by what names it."""
+    found = {}
+    for cell in cells:
+        loss, model = cell.spec.loss, cell.spec.model
+        found[f"loss {loss.name}"] = losses.source_sha256(loss)
+        found[f"backbone {model.backbone}"] = training.source_sha256(model)
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
 def cell_words(cell: Cell) -> CellWords:
     """What the record says of a cell."""
     return CellWords(

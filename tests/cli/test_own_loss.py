@@ -35,11 +35,11 @@ confirm: {seeds: 1}
 """
 
 
-def sweep(folder: Path, *searched: Path, code: int = 0) -> str:
+def sweep(folder: Path, *searched: Path, trials: int = 2, code: int = 0) -> str:
     """What `mcl-bench sweep` of the file says, with these folders on PYTHONPATH."""
     path = os.pathsep.join(map(str, [ROOT, *searched]))
     done = subprocess.run(
-        command("sweep", str(folder / "own.yaml")),
+        command("sweep", str(folder / "own.yaml"), f"search.trials={trials}"),
         env={**os.environ, "MCL_HOME": str(folder / "home"), "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -75,6 +75,11 @@ def test_a_users_own_loss_is_searched_and_confirmed(tmp_path: Path) -> None:
         "own": {"train/loss_main", "train/loss_dis", "train/loss_div"},
         "arcface": {"train/loss_arcface"},
     }
+
+    (code / "my_losses.py").write_text(source + "# edited\n")
+    refused = sweep(tmp_path, code, trials=3, code=2)
+    assert "loss my_losses:Sharpened: digest" in refused
+    assert "--new" in refused
 
 
 def test_editing_the_file_of_a_users_own_loss_changes_the_key(tmp_path: Path) -> None:
