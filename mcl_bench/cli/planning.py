@@ -48,9 +48,10 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
         return
     from rich import filesize
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("cell", "search", "confirm", "done", "searched", box=None, pad_edge=False)
+    cell_names = Column("cell", overflow="fold", min_width=26)
+    table = Table(cell_names, "search", "confirm", "done", "searched", box=None, pad_edge=False)
     for cell in cells:
         searched = " ".join(cell["searched"])
         row = (cell["cell"], cell["trials"], cell["seeds"], cell["done"], searched)

@@ -20,6 +20,9 @@ from mcl_bench.results.winners import (
 )
 from mcl_bench.spec import load
 
+SHORTEST_NAME = 26
+"""The column of cells is at least this wide; longer names go on in a second line."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTrial:
@@ -116,7 +119,7 @@ def status_json(found: Sequence[SweepStatus]) -> dict[str, Any]:
 def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
     """What `status` prints for people, without a line end at its end."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     if not found:
@@ -124,7 +127,8 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=False, highlight=False)
     with console.capture() as capture:
         for sweep in found:
-            table = Table("cell", "state", "trials", "best so far", box=None, pad_edge=False)
+            cell_names = Column("cell", overflow="fold", min_width=SHORTEST_NAME)
+            table = Table(cell_names, "state", "trials", "best so far", box=None, pad_edge=False)
             for cell in sweep.cells:
                 table.add_row(
                     *map(Text, (cell.cell, cell.state, _counted(cell.trials), _best(cell)))
