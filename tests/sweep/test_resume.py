@@ -82,7 +82,9 @@ def test_ctrl_c_on_a_terminal_checkpoints_leaves_and_goes_on(
     told = json.loads(mcl_bench("status", "--json", home=home).stdout)["sweeps"][0]
     assert told["state"] == "interrupted"
 
-    done = mcl_bench("sweep", str(file), *LONG, "train.epochs=100", "search.trials=1", home=home, timeout=280)
+    done = mcl_bench(
+        "sweep", str(file), *LONG, "train.epochs=100", "search.trials=1", home=home, timeout=280
+    )
     assert "already reported" not in done.stderr
     rows = [row for row in table(home) if row["stage"] == "search"]
     assert all(len(row["epochs"]) == 100 for row in rows)
