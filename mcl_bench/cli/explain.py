@@ -28,9 +28,11 @@ class Explained:
 
     @property
     def searched(self) -> list[str]:
-        """The keys of its Mutual-Channel Loss that the cell searches, as the loss names them."""
-        keys = (key for key in self.cell.space if key.startswith("loss."))
-        return [key.rsplit(".", 1)[-1] for key in keys]
+        """What the cell searches of its Mutual-Channel Loss, as the loss names it, and of ξ."""
+        prefix = "loss." if self.cell.spec.loss.name == "mc" else "loss.plus."
+        keys = (key for key in self.cell.space if key.startswith(prefix))
+        width = ["model.xi"] if "model.xi" in self.cell.space else []
+        return [*(key.removeprefix(prefix) for key in keys), *width]
 
 
 def explain(

@@ -1,7 +1,9 @@
 """The verbs that run trials: sweep and train."""
 
+import contextlib
 import json
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -141,6 +143,11 @@ def _compared(
 
 def check(experiment: "Experiment") -> None:
     """Tell every user error before anything is started."""
+    with contextlib.redirect_stdout(sys.stderr):  # a user's own code is run, and may print
+        _check(experiment)
+
+
+def _check(experiment: "Experiment") -> None:
     from mcl_bench import data, training
 
     data.check(experiment)

@@ -96,8 +96,8 @@ def mc_loss(  # noqa: PLR0913 - an option for each difference between implementa
             of each ξ, as the authors' ResNet-50 script does where ξ is uneven. It counts for the
             diversity, whose range it widens to (0, number of different ξ].
         diversity: `normalised` is h/ξ; `literal` is the paper's h, in [1, ξ].
-        compiled: fuse the passes with `torch.compile`: several times faster on contiguous maps on
-            a CPU, at the price of many seconds and a C++ compiler at the first call of each shape.
+        compiled: by kernels that `torch.compile` makes at the first call of each shape, which takes
+            many seconds and a C++ compiler.
 
     Raises:
         ValueError: a shape, a group, an option or a value breaks these rules.

@@ -1,5 +1,6 @@
 """What each cell searches, what it does not and why, and which settings it tries first."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,6 +104,7 @@ def _cell(draft: Draft, spaces: Spaces) -> Cell:
         taken.add(setting)
         fate.useful = True
         space[setting] = _range(draft, one, spaces.spec)
+    _check_pairs(draft, found, space)
     order = [one.meaning.setting for one in found]
     return Cell(
         id=draft.id,
@@ -201,18 +203,43 @@ def _range(draft: Draft, one: Searched, spec: ExperimentSpec) -> Range:
     parsed = parse_range(
         one.node, name=one.name, integer=setting in INTEGERS, sampler=spec.search.sampler
     )
-    flat = settings_of(draft.spec)
     for end in parsed.ends:
-        settings = with_params(flat, {setting: end})
-        tree = uniform(nest(settings), one.node.place)
-        try:
-            trial = trial_spec(settings)
-        except ValidationError as error:
-            fault = form_fault(error, tree, TrialSpec, {"loss": f"arms.{draft.arm}.loss"})
+        fault = _fault(draft.spec, draft.arm, {setting: end}, one.node.place)
+        if fault is not None:
             rule = f"{one.name} reaches {shown(end)}, but {fault.rule}"
-            raise UserError(rule, key=one.name, place=one.node.place) from error
-        check_training(trial, tree, draft.arm)
+            raise UserError(rule, key=one.name, place=one.node.place) from fault
     return parsed
+
+
+def _fault(spec: TrialSpec, arm: str, params: Mapping[str, Any], place: str) -> UserError | None:
+    """What is wrong with these parameters together, if anything is.
+
+    Raises UserError for what this version cannot do.
+    """
+    settings = with_params(settings_of(spec), params)
+    tree = uniform(nest(settings), place)
+    try:
+        trial = trial_spec(settings)
+    except ValidationError as error:
+        return form_fault(error, tree, TrialSpec, {"loss": f"arms.{arm}.loss"})
+    check_training(trial, tree, arm)
+    return None
+
+
+def _check_pairs(draft: Draft, found: Sequence[Searched], space: Mapping[str, Range]) -> None:
+    """Refuse two searched settings of a loss whose values are possible, but not together."""
+    own = [one for one in found if one.meaning.setting.startswith("loss.")]
+    own = [one for one in own if one.meaning.setting in space]
+    for one, other in itertools.combinations(own, 2):
+        keys = (one.meaning.setting, other.meaning.setting)
+        for pair in itertools.product(*(space[key].ends for key in keys)):
+            fault = _fault(
+                draft.spec, draft.arm, dict(zip(keys, pair, strict=True)), other.node.place
+            )
+            if fault is not None:
+                reached = " and ".join(shown(value) for value in pair)
+                rule = f"{one.name} and {other.name} reach {reached}, but {fault.rule}"
+                raise UserError(rule, key=other.name, place=other.node.place) from fault
 
 
 def _queues(
@@ -240,6 +267,9 @@ def _queues(
                 if _has(cell, meaning)
             }
             if kept:
+                fault = _fault(cell.spec, cell.arm, kept, entry.place)
+                if fault is not None:
+                    raise UserError(f"{name}: {fault.rule}", key=name, place=entry.place)
                 queue.append(kept)
     return [tuple(queue) for queue in queues]
 

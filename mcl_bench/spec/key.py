@@ -46,8 +46,9 @@ def effective_key(  # noqa: PLR0913 - all that a result depends on
     trained on, `groups` holds the channels of every class, `weights_sha256` is None without loaded
     weights. `map_size` is the height and width of the maps; a loss in dialect `holocron` needs it,
     else ValueError. `sources` are the SHA-256 of the files that a user's own backbone and loss are
-    defined in, in this order. `versions` are those of torch, torchvision and mcl_bench, default:
-    the installed ones; of mcl_bench only Major.Minor counts.
+    defined in, and the versions of the packages that others come from, in this order. `versions`
+    are those of torch, torchvision and mcl_bench, default: the installed ones; of mcl_bench only
+    Major.Minor counts.
     """
     used = dict(installed_versions() if versions is None else versions)
     if "mcl_bench" in used:

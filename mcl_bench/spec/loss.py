@@ -3,7 +3,7 @@
 Defaults are those of each loss's paper, or of the implementation that it is known by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -201,6 +201,23 @@ class CustomLossSpec(_MainSpec):
 
     name: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", examples=[CUSTOM])
     options: Mapping[OptionName, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _plain_options(self) -> Self:
+        """Refuse mappings as options: settings are flat."""
+        for name, value in self.options.items():
+            if any(isinstance(one, Mapping) for one in (value, *_items(value))):
+                raise _at_odds(
+                    "options", f"are text, numbers, true, false and lists, got a mapping for {name}"
+                )
+        return self
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """What is in a list, and in lists in it."""
+    for one in value if isinstance(value, list | tuple) else ():
+        yield one
+        yield from _items(one)
 
 
 def loss_kind(value: Any) -> Any:

@@ -12,9 +12,23 @@ def notes(experiment: Experiment) -> list[str]:
     """One line for each thing of an experiment that has no effect or gives nothing new.
 
     Told are a pruner that waits until trials have ended, trials that can only be duplicates, and
-    settings of the Mutual-Channel Loss that cannot matter.
+    settings of the Mutual-Channel Loss that cannot matter, and stages frozen at random weights.
     """
-    return [*_idle_pruner(experiment), *_duplicates(experiment), *_idle_losses(experiment)]
+    return [
+        *_idle_pruner(experiment),
+        *_duplicates(experiment),
+        *_idle_losses(experiment),
+        *_frozen_at_random(experiment),
+    ]
+
+
+def _frozen_at_random(experiment: Experiment) -> list[str]:
+    """A line for the cells whose frozen stages have no weights to keep."""
+    models = {cell.id: cell.spec.model for cell in experiment.cells}
+    ids = [one for one, model in models.items() if model.freeze and model.weights == "none"]
+    if not ids:
+        return []
+    return [f"model.freeze keeps stages of {', '.join(ids)} at their random initial weights"]
 
 
 def _idle_pruner(experiment: Experiment) -> list[str]:

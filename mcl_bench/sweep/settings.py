@@ -15,6 +15,9 @@ Progress = Callable[[str, int, int], None]
 """Told (name of the data, images done, images in all) while data is packed."""
 
 
+OF_METRIC_LEARNING = frozenset({"arcface", "cosface", "sphereface"})
+"""The losses whose code is pytorch-metric-learning's."""
+
 MAX_SEEDS = 10_000
 """More confirm seeds than any sweep has."""
 
@@ -71,7 +74,11 @@ class Settings:
         packed = self.packed(cell)
         seed = named_seed(self._seed, "search") if stage == "search" else self.confirm_seed(k)
         network = self._network(spec, len(packed.classes))
-        sources = (network.source_sha256, losses.source_sha256(spec.loss))
+        sources = (
+            network.source_sha256,
+            losses.source_sha256(spec.loss),
+            *(f"{name}=={metadata.version(name)}" for name in libraries(spec)),
+        )
         whole = stage == "confirm" and spec.confirm.refit
         key = effective_key(
             settings,
@@ -107,6 +114,18 @@ class Settings:
         if plain not in self._networks:
             self._networks[plain] = training.describe(spec, num_classes)
         return self._networks[plain]
+
+
+def libraries(spec: TrialSpec) -> list[str]:
+    """The packages, beside torch's, that this training's loss and network are code of."""
+    found = []
+    if spec.model.backbone.startswith("timm/"):
+        found.append("timm")
+    if spec.model.backbone == "efficientnet_lite0":
+        found.append("efficientnet-lite-pytorch")
+    if spec.loss.name in OF_METRIC_LEARNING:
+        found.append("pytorch-metric-learning")
+    return found
 
 
 def sources(cells: Iterable[Cell]) -> dict[str, str]:

@@ -66,12 +66,38 @@ search:
     assert settings["loss.options.depth"] == 3
 
 
-def test_an_option_that_is_searched_replaces_all_that_stands_below_it(tmp_path: Path) -> None:
-    text = OWN.replace("gamma: 2", "gamma: {a: 1, b: {c: 2}}, gammas: 4")
+@pytest.mark.parametrize("value", ["{a: 1}", "{}", "[[1, {a.b: 2}]]"])
+def test_options_hold_no_mappings(tmp_path: Path, value: str) -> None:
+    error = refusal(tmp_path, OWN.replace("gamma: 2", f"gamma: {value}"))
+    assert "options are text, numbers, true, false and lists, got a mapping for gamma" in error.rule
+    assert error.place == "x.yaml:7"
+
+
+def test_an_option_that_is_searched_replaces_the_one_that_is_written(tmp_path: Path) -> None:
+    text = OWN.replace("gamma: 2", "gamma: [1, 2], gammas: 4")
     space = "search: {space: {arms.mc.loss.options.gamma: {choice: [1, 2]}}}\n"
     own = read(tmp_path, text + space).cells[1]
     options = {k: v for k, v in own.settings({"loss.options.gamma": 2}).items() if "option" in k}
     assert options == {"loss.options.gamma": 2, "loss.options.gammas": 4}
+
+
+def test_two_searched_settings_that_cannot_meet_are_refused(tmp_path: Path) -> None:
+    space = (
+        "search: {space: {arms.mc.loss.mask_scope: {choice: [batch, sample]}, "
+        "arms.mc.loss.mask_draw: {choice: [step, once]}}}\n"
+    )
+    error = refusal(tmp_path, BASE + space)
+    assert "reach 'sample' and 'once', but" in error.rule
+    assert "must be step with mask_scope: sample" in error.rule
+
+
+def test_a_queued_entry_is_tried_as_a_whole(tmp_path: Path) -> None:
+    base = BASE.replace("{name: mc}", "{name: mc, dialect: official, mu: 1, lambda: 0}")
+    space = "search: {space: {arms.mc.loss.mu: {float: [0, 1]}}, enqueue: [{arms.mc.loss.mu: 0}]}\n"
+    assert read(tmp_path, base + space).cells[1].enqueue == ({"loss.mu": 0.0},)
+    base = BASE.replace("{name: mc}", "{name: mc, dialect: official, mu: 1, lambda: 20}")
+    error = refusal(tmp_path, base + space)
+    assert "must be 0 where mu is 0" in error.rule
 
 
 @pytest.mark.parametrize(
