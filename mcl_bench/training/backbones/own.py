@@ -76,7 +76,7 @@ def _measured(function: Callable[[], nn.Module], path: str) -> Measured:
             faults.append(error)
             continue
         if said["maps"] not in (None, found.maps):
-            raise _refused(path, f"says that it has {said['maps']} maps, but gives {found.maps}")
+            raise _refused(path, f"says that it has {said['maps']!r} maps, but gives {found.maps}")
         signed = found.signed if said["signed"] is None else bool(said["signed"])
         return Measured(maps=found.maps, signed=signed, unused=())
     raise _refused(path, f"gives no maps: {_told(faults[0])}") from faults[0]
