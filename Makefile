@@ -16,7 +16,7 @@ quickstart: install
 	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """What starting costs: which modules are loaded, and for how long a person waits for the help."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -80,10 +80,12 @@ def test_the_help_names_the_verbs() -> None:
 
 
 def test_the_help_is_there_within_0_3_seconds() -> None:
-    # The best of five, so that a busy machine does not speak for the program.
+    # In seconds of the processor, the best of five, so that a busy machine does not speak for the
+    # program; `benchmarks/cli_start.py` takes the time on the wall.
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(HELP, cwd=ROOT, capture_output=True, timeout=60, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) <= 0.3
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert 0 < min(seconds) <= 0.3

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -12,6 +13,13 @@ from mcl_bench.cli.tally import Tally
 
 if TYPE_CHECKING:
     from mcl_bench.cli.screen import Screen
+
+
+TIME_WIDTH = 8
+"""The columns that the time takes before each line."""
+
+NOTE_WIDTH = 72
+"""A note is told in lines of so many columns, beside the time's."""
 
 
 def shown(tally: Tally, *, err: bool, quiet: bool, verbose: bool) -> "Lines | Screen":
@@ -57,7 +65,8 @@ class Lines:
             cause = f"  {event['cause']}" if event.get("cause") else ""
             self._trial(event, f"{event['state']}{value}{cause}")
         elif kind == "note":
-            self.say(f"note: {event['text']}")
+            lines = textwrap.wrap(f"note: {event['text']}", NOTE_WIDTH)
+            self.say(("\n" + " " * TIME_WIDTH).join(lines))
         elif kind == "end":
             self.say(f"sweep {event['state']}")
 

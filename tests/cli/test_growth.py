@@ -164,7 +164,7 @@ def test_what_a_grown_file_cannot_try_and_a_newer_library_are_told(grown: dict[s
     file.write_text(GROWN.replace(queue, f"{queue}, {{train.optimizer.lr: 0.02}}"))
     try:
         records.write_text(older)
-        told = mcl_bench("sweep", str(file), home=home).stdout
+        told = " ".join(mcl_bench("sweep", str(file), home=home).stdout.split())
     finally:
         records.write_text(whole)
     assert f"{OLD}: 1 of search.enqueue will not be tried: search.trials (2) is a total" in told
