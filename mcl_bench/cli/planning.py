@@ -50,7 +50,8 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
     from rich.console import Console
     from rich.table import Column, Table
 
-    cell_names = Column("cell", overflow="fold", min_width=26)
+    longest = max(len(cell["cell"]) for cell in cells)
+    cell_names = Column("cell", overflow="fold", min_width=min(26, longest))
     table = Table(cell_names, "search", "confirm", "done", "searched", box=None, pad_edge=False)
     for cell in cells:
         searched = " ".join(cell["searched"])

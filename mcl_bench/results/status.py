@@ -21,7 +21,7 @@ from mcl_bench.results.winners import (
 from mcl_bench.spec import load
 
 SHORTEST_NAME = 26
-"""The column of cells is at least this wide; longer names go on in a second line."""
+"""The column of cells is this wide if a name needs it; longer ones go on in a second line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,9 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=False, highlight=False)
     with console.capture() as capture:
         for sweep in found:
-            cell_names = Column("cell", overflow="fold", min_width=SHORTEST_NAME)
+            longest = max((len(cell.cell) for cell in sweep.cells), default=0)
+            width = min(SHORTEST_NAME, longest)
+            cell_names = Column("cell", overflow="fold", min_width=width)
             table = Table(cell_names, "state", "trials", "best so far", box=None, pad_edge=False)
             for cell in sweep.cells:
                 table.add_row(
