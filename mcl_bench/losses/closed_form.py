@@ -155,7 +155,7 @@ def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
 
 def _logits(chunk: Chunk, runs: Sequence[Run], fill: float) -> Tensor:
     """B×K: the mean over places of the maximum over each class's channels as they count."""
-    peaks = (_peak(run.of(chunk.maps_BCS), _kept(chunk, run), fill) for run in runs)
+    peaks = (_peak(run.of(chunk.maps_BCS), kept_of(chunk.mask_MC, run), fill) for run in runs)
     return _join([peak_BKS.mean(-1) for peak_BKS in peaks], dim=1)
 
 
@@ -196,7 +196,11 @@ def _gradient(
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
         _spread_gradient(run.of(softmax_BCS), run.of(gradient_BCS), upstream)
         _add_logit_gradient_(
-            run.of(gradient_BCS), run.of(chunk.maps_BCS), _kept(chunk, run), fill, upstream
+            run.of(gradient_BCS),
+            run.of(chunk.maps_BCS),
+            kept_of(chunk.mask_MC, run),
+            fill,
+            upstream,
         )
     return gradient_BCS
 
@@ -208,9 +212,9 @@ def _upstream(chunk: Chunk, run: Run, dlogits_BK: Tensor, dspreads_BK: Tensor) -
     )
 
 
-def _kept(chunk: Chunk, run: Run) -> Tensor | None:
+def kept_of(mask_MC: Tensor | None, run: Run) -> Tensor | None:
     """M×K×X, the mask of one run's channels; None for none."""
-    return None if chunk.mask_MC is None else run.of(chunk.mask_MC[:, :, None])[..., 0]
+    return None if mask_MC is None else run.of(mask_MC[:, :, None])[..., 0]
 
 
 def _counted(
@@ -261,16 +265,21 @@ def _add_logit_gradient_(
 ) -> None:
     """Add, in place, the loss's gradient through the logits."""
     share_BKX1 = upstream.logit_sums_BK1[:, :, None]
-    counted_BKXS = maps_BKXS
     if kept_MKX is not None:
         share_BKX1 = share_BKX1 * kept_MKX[..., None]
-        counted_BKXS = (
-            maps_BKXS * kept_MKX[..., None] if fill == 0 else maps_BKXS + kept_MKX.log()[..., None]
-        )
+    counted_BKXS = all_counted(maps_BKXS, kept_MKX, fill)
     won_BKXS = torch.empty_like(counted_BKXS) if kept_MKX is None else counted_BKXS
     peak_BKS = _peak(counted_BKXS)
     _mark_winners(counted_BKXS, peak_BKS, won_BKXS, added=torch.finfo(peak_BKS.dtype).max)
     gradient_BKXS.addcmul_(won_BKXS, share_BKX1)
+
+
+def all_counted(maps_BKXS: Tensor, kept_MKX: Tensor | None, fill: float) -> Tensor:
+    """What each channel counts as in the logits: itself or, if dropped, `fill`."""
+    if kept_MKX is None:
+        return maps_BKXS
+    kept_MKX1 = kept_MKX[..., None]
+    return maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
 
 
 def _mark_winners(values_BKXS: Tensor, peak_BKS: Tensor, out_BKXS: Tensor, added: float) -> None:
@@ -298,7 +307,7 @@ def _fused_gradient(
     for run in runs:
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
         part_BKXS = _fused_run(
-            run.of(chunk.maps_BCS), run.of(softmax_BCS), _kept(chunk, run), fill, upstream
+            run.of(chunk.maps_BCS), run.of(softmax_BCS), kept_of(chunk.mask_MC, run), fill, upstream
         )
         parts.append(part_BKXS.flatten(1, 2))
     return _join(parts, dim=1)
@@ -311,23 +320,25 @@ def _fused_run(
     fill: float,
     upstream: Upstream,
 ) -> Tensor:
-    channels_X1 = torch.arange(maps_BKXS.shape[2], device=maps_BKXS.device, dtype=torch.int32)
-    channels_X1 = channels_X1[:, None]
     share_BKX1 = upstream.logit_sums_BK1[:, :, None]
-    counted_BKXS = maps_BKXS
     if kept_MKX is not None:
         share_BKX1 = share_BKX1 * kept_MKX[..., None]
-        kept_MKX1 = kept_MKX[..., None]
-        counted_BKXS = maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
-    gradient_BKXS = torch.where(winner(counted_BKXS) == channels_X1, share_BKX1, 0.0)
+    counted_BKXS = all_counted(maps_BKXS, kept_MKX, fill)
+    gradient_BKXS = torch.where(wins(counted_BKXS), share_BKX1, 0.0)
     if maps_BKXS.shape[2] == 1:
         return gradient_BKXS
-    won_BKXS = torch.where(winner(softmax_BKXS) == channels_X1, softmax_BKXS, 0.0)
+    won_BKXS = torch.where(wins(softmax_BKXS), softmax_BKXS, 0.0)
     slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
     return gradient_BKXS + slope_BKXS * upstream.spreads_BK1[:, :, None]
 
 
-def winner(values_BKXS: Tensor) -> Tensor:
+def wins(values_BKXS: Tensor) -> Tensor:
+    """B×K×X×S: whether a channel is the highest of its class at a place, the first among equals."""
+    places_X1 = torch.arange(values_BKXS.shape[2], device=values_BKXS.device, dtype=torch.int32)
+    return _winner(values_BKXS) == places_X1[:, None]
+
+
+def _winner(values_BKXS: Tensor) -> Tensor:
     """B×K×1×S: which channel of each class is highest at each place, the first among equals."""
     channels = values_BKXS.unbind(2)
     if len(channels) > UNROLLED_XI:

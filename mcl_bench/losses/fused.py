@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mcl_bench.losses.channels import Run
-from mcl_bench.losses.closed_form import full_precision, winner
+from mcl_bench.losses.closed_form import all_counted, full_precision, kept_of, wins
 
 # B images of a batch or a chunk, C channels of all classes, K classes (of one run), X channels per
 # class (ξ), S pixels (H·W), M masks: B or 1
@@ -116,7 +116,7 @@ def _measure(
     logits, spreads = [], []
     for run in runs:
         maps_BKXS, slope_BKXS = run.of(maps_BCS), run.of(slope_BCS)
-        counted_BKXS = _counted(maps_BKXS, mask_MC, run, fill)
+        counted_BKXS = all_counted(maps_BKXS, kept_of(mask_MC, run), fill)
         logits.append(_peak(counted_BKXS).mean(-1))
         if run.xi == 1:
             spreads.append(torch.ones_like(logits[-1]))
@@ -124,7 +124,7 @@ def _measure(
             continue
         softmax_BKXS = maps_BKXS.softmax(-1)
         spreads.append(_peak(softmax_BKXS).sum(-1))
-        won_BKXS = torch.where(_wins(softmax_BKXS), softmax_BKXS, 0.0)
+        won_BKXS = torch.where(wins(softmax_BKXS), softmax_BKXS, 0.0)
         slope_BKXS.copy_(won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True))
     return torch.cat(logits, dim=1), torch.cat(spreads, dim=1)
 
@@ -143,19 +143,11 @@ def _finish_gradient_(
         share_BKX1 = dlogit_sums_BK[:, run.classes, None, None]
         if mask_MC is not None:
             share_BKX1 = share_BKX1 * run.of(mask_MC[:, :, None])
-        counted_BKXS = _counted(run.of(maps_BCS), mask_MC, run, fill)
-        through_logits_BKXS = torch.where(_wins(counted_BKXS), share_BKX1, 0.0)
+        counted_BKXS = all_counted(run.of(maps_BCS), kept_of(mask_MC, run), fill)
+        through_logits_BKXS = torch.where(wins(counted_BKXS), share_BKX1, 0.0)
         weight_BK11 = dspreads_BK[:, run.classes, None, None]
         slope_BKXS = run.of(slope_BCS)
         slope_BKXS.copy_(slope_BKXS * weight_BK11 + through_logits_BKXS)
-
-
-def _counted(maps_BKXS: Tensor, mask_MC: Tensor | None, run: Run, fill: float) -> Tensor:
-    """What each channel counts as in the logits: itself or, if dropped, `fill`."""
-    if mask_MC is None:
-        return maps_BKXS
-    kept_MKX1 = run.of(mask_MC[:, :, None])
-    return maps_BKXS * kept_MKX1 if fill == 0 else maps_BKXS + kept_MKX1.log()
 
 
 def _peak(values_BKXS: Tensor) -> Tensor:
@@ -164,9 +156,3 @@ def _peak(values_BKXS: Tensor) -> Tensor:
     for channel_BKS in rest:
         peak_BKS = torch.maximum(peak_BKS, channel_BKS)
     return peak_BKS
-
-
-def _wins(values_BKXS: Tensor) -> Tensor:
-    """B×K×X×S: whether a channel is the highest of its class at a place, the first among equals."""
-    places_X1 = torch.arange(values_BKXS.shape[2], device=values_BKXS.device, dtype=torch.int32)
-    return winner(values_BKXS) == places_X1[:, None]
