@@ -1,5 +1,6 @@
 """Timing ways of doing the same in turn, so that all see the same machine, and their memory."""
 
+import ctypes
 import os
 import platform
 import statistics
@@ -8,19 +9,41 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
 Step = Callable[[], object]
 
 
-def in_turn(steps: Mapping[str, Step], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each step in each round; two rounds beforehand are not counted."""
+def in_turn(
+    steps: Mapping[str, Step], rounds: int, *, repeated: bool = False
+) -> dict[str, list[float]]:
+    """The seconds of each step in each round; two rounds beforehand are not counted.
+
+    With `repeated` each step runs twice in a round and the second time counts, so that it finds
+    memory as it has left it itself, not as the others have.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 2):
         for name, step in steps.items():
+            if repeated:
+                step()
             began = time.perf_counter()
             step()
             if turn >= 2:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, as PyTorch's tuning guide advises (there by jemalloc).
+
+    Otherwise big tensors are given back and faulted in anew, which takes as long as the work on
+    them and differs from process to process. Nothing happens where the C library isn't glibc.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:

@@ -6,15 +6,17 @@ For x_j the ξ maps of one class of one image, m their mask and S their number o
     spread h = Σ_k max_j p_jk               dh/dx_jk = p_jk·([j wins at k] - Σ_i p_ji·[j wins at i])
 
 where p_j is the softmax of x_j over the places. Where channels tie, the first one wins. Between the
-passes nothing but the maps themselves is kept (of a small batch the softmax too): the backward pass
-takes the softmax anew, a chunk of images at a time, so that what is made of a chunk (its maps in
-order, their softmax, its gradient) stays in the cache, and the gradient is the only new map.
+passes nothing but the maps themselves is kept (of a small batch what was made of them too): the
+backward pass takes the softmax anew, a chunk of images at a time, so that what is made of a chunk
+(its maps in order, their softmax, its gradient) stays in the cache, and the gradient is the only
+new map.
 
-There are loops over the ξ channels of a class and over the runs of equal ξ, none over classes:
-every step is an elementwise operation on one channel of all classes, which is much faster than
-torch's maximum with indices and its scatter. `torch.compile` fuses a form of its own.
+There are loops over the ξ channels of a class and over the runs of equal ξ, none over classes. The
+winners are found by comparing each channel of all classes with their maxima, which is much faster
+than torch's maximum with indices and its scatter. `torch.compile` fuses a form of its own.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -30,7 +32,7 @@ CHUNK_ON_CPU = 2**20
 """Values per chunk: 4 MiB in float32, about what the caches of a few cores hold."""
 
 CHUNK_AT_LEAST = 2**18
-"""Values that are not worth dividing. Larger batches have six chunks or more, so that forward and
+"""Values that are not worth dividing. Larger batches have eight chunks or more, so that forward and
 backward hold at most two maps together."""
 
 CHUNK_ELSEWHERE = 2**22
@@ -46,6 +48,16 @@ class Chunk(NamedTuple):
     images: slice
     maps_BCS: Tensor
     mask_MC: Tensor | None
+
+
+class Peaks(NamedTuple):
+    """What the maxima over each class's channels are taken of in one run, and the maxima."""
+
+    counted_BKXS: Tensor
+    """What each channel counts as in the logits: the maps themselves where nothing is masked."""
+    of_counted_BKS: Tensor
+    softmax_BKXS: Tensor
+    of_softmax_BKS: Tensor
 
 
 class Upstream(NamedTuple):
@@ -65,13 +77,18 @@ class _ClosedForm(torch.autograd.Function):
         ctx.save_for_backward(features, mask_MC)
         ctx.runs = runs
         ctx.fill = fill
-        parts, ctx.held = [], None
+        ctx.held = None
+        small = features.numel() <= CHUNK_AT_LEAST and not torch.compiler.is_compiling()
+        logits, spreads = [], []
         for chunk in _chunks(features, mask_MC):
-            softmax_BCS = chunk.maps_BCS.softmax(-1)
-            parts.append((_logits(chunk, runs, fill), _spreads(softmax_BCS, runs)))
-            if features.numel() <= CHUNK_AT_LEAST and not torch.compiler.is_compiling():
-                ctx.held = (chunk, softmax_BCS)  # too little for its memory to matter
-        return _join([logits for logits, _ in parts]), _join([spreads for _, spreads in parts])
+            peaks = _all_peaks(chunk, runs, fill)
+            logits.append(_join([peak.of_counted_BKS.mean(-1) for peak in peaks], dim=1))
+            spreads.append(
+                _join([_spread(peak.softmax_BKXS, peak.of_softmax_BKS) for peak in peaks], dim=1)
+            )
+            if small:
+                ctx.held = [(chunk, peaks)]  # too little for its memory to matter
+        return _join(logits), _join(spreads)
 
     @staticmethod
     def backward(
@@ -81,19 +98,16 @@ class _ClosedForm(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise RuntimeError("the Mutual-Channel Loss has no second derivative (create_graph)")
         features, mask_MC = ctx.saved_tensors
-        fused = torch.compiler.is_compiling()
+        measured, ctx.held = ctx.held, None  # they are spoilt, which a second pass must not see
+        if measured is None:
+            chunks = _chunks(features, mask_MC)
+            measured = ((chunk, _all_peaks(chunk, ctx.runs, ctx.fill)) for chunk in chunks)
+        build = _fused_gradient if torch.compiler.is_compiling() else _gradient
         gradient = torch.empty_like(features)
-        for chunk, softmax_BCS in _with_softmax(ctx.held, features, mask_MC):
-            build = _fused_gradient if fused else _gradient
-            part_BCS = build(
-                chunk,
-                softmax_BCS,
-                ctx.runs,
-                ctx.fill,
-                dlogits_BK[chunk.images],
-                dspreads_BK[chunk.images],
-            )
-            gradient[chunk.images] = part_BCS.view(-1, *features.shape[1:])
+        for chunk, peaks in measured:
+            images = chunk.images
+            part_BCS = build(chunk, peaks, ctx.runs, dlogits_BK[images], dspreads_BK[images])
+            gradient[images] = part_BCS.view(-1, *features.shape[1:])
         return gradient, None, None, None
 
 
@@ -117,13 +131,19 @@ def closed_form(
 
 def logits_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
     """The logits alone, B×K, without a mask and without a gradient."""
-    return _join([_logits(chunk, runs, 0.0) for chunk in _chunks(features, None)])
+    parts = []
+    for chunk in _chunks(features, None):
+        parts.append(_join([peak_of(run.of(chunk.maps_BCS)).mean(-1) for run in runs], dim=1))
+    return _join(parts)
 
 
 def spreads_of(features: Tensor, runs: Sequence[Run]) -> Tensor:
     """The spreads alone, B×K, without a gradient; exactly 1 for a class of one channel."""
-    softmaxes = (chunk.maps_BCS.softmax(-1) for chunk in _chunks(features, None))
-    return _join([_spreads(softmax_BCS, runs) for softmax_BCS in softmaxes])
+    parts = []
+    for chunk in _chunks(features, None):
+        softmax_BCS = chunk.maps_BCS.softmax(-1)
+        parts.append(_join([_spread(run.of(softmax_BCS)) for run in runs], dim=1))
+    return _join(parts)
 
 
 def full_precision(values: Tensor) -> Tensor:
@@ -141,7 +161,7 @@ def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
     size = max(batch, 1)
     if not torch.compiler.is_compiling():
         most = CHUNK_ON_CPU if features.device.type == "cpu" else CHUNK_ELSEWHERE
-        values = min(most, max(CHUNK_AT_LEAST, features.numel() // 6))
+        values = min(most, max(CHUNK_AT_LEAST, features.numel() // 8))
         size = min(size, max(1, values // (channels * height * width)))
     if mask_MC is not None:
         mask_MC = mask_MC.to(features.device, full_precision(features[:0]).dtype, non_blocking=True)
@@ -153,55 +173,39 @@ def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[Chunk]:
         yield Chunk(images, maps_BCS, own_MC)
 
 
-def _logits(chunk: Chunk, runs: Sequence[Run], fill: float) -> Tensor:
-    """B×K: the mean over places of the maximum over each class's channels as they count."""
-    peaks = (_peak(run.of(chunk.maps_BCS), kept_of(chunk.mask_MC, run), fill) for run in runs)
-    return _join([peak_BKS.mean(-1) for peak_BKS in peaks], dim=1)
-
-
-def _spreads(softmax_BCS: Tensor, runs: Sequence[Run]) -> Tensor:
-    """B×K: the sum over places of the maximum over each class's channels of their softmax."""
-    parts = []
+def _all_peaks(chunk: Chunk, runs: Sequence[Run], fill: float) -> list[Peaks]:
+    """The peaks of a chunk, for each run."""
+    softmax_BCS = chunk.maps_BCS.softmax(-1)
+    peaks = []
     for run in runs:
-        if run.xi == 1:
-            # A softmax sums to 1 only up to rounding.
-            parts.append(softmax_BCS.new_ones(softmax_BCS.shape[0], run.num_classes))
-        else:
-            parts.append(_peak(run.of(softmax_BCS)).sum(-1))
-    return _join(parts, dim=1)
+        counted_BKXS = all_counted(run.of(chunk.maps_BCS), kept_of(chunk.mask_MC, run), fill)
+        softmax_BKXS = run.of(softmax_BCS)
+        peaks.append(
+            Peaks(counted_BKXS, peak_of(counted_BKXS), softmax_BKXS, peak_of(softmax_BKXS))
+        )
+    return peaks
 
 
-def _with_softmax(
-    held: tuple[Chunk, Tensor] | None, features: Tensor, mask_MC: Tensor | None
-) -> Iterator[tuple[Chunk, Tensor]]:
-    """Each chunk with its softmax over places: what was held, else all of it anew."""
-    if held is not None:
-        yield held
-        return
-    for chunk in _chunks(features, mask_MC):
-        yield chunk, chunk.maps_BCS.softmax(-1)
+def _spread(softmax_BKXS: Tensor, peak_BKS: Tensor | None = None) -> Tensor:
+    """B×K: the sum over places of the peaks; a softmax's own sum is 1 only up to rounding."""
+    if softmax_BKXS.shape[2] == 1:
+        return softmax_BKXS.new_ones(softmax_BKXS.shape[:2])
+    return (peak_of(softmax_BKXS) if peak_BKS is None else peak_BKS).sum(-1)
 
 
 def _gradient(
     chunk: Chunk,
-    softmax_BCS: Tensor,
+    peaks: Sequence[Peaks],
     runs: Sequence[Run],
-    fill: float,
     dlogits_BK: Tensor,
     dspreads_BK: Tensor,
 ) -> Tensor:
-    """B×C×S: the gradient of a chunk's maps."""
-    gradient_BCS = torch.empty_like(softmax_BCS)
-    for run in runs:
+    """B×C×S: the gradient of a chunk's maps; spoils the peaks and what they are of."""
+    gradient_BCS = torch.empty_like(chunk.maps_BCS)
+    for run, peak in zip(runs, peaks, strict=True):
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
-        _spread_gradient(run.of(softmax_BCS), run.of(gradient_BCS), upstream)
-        _add_logit_gradient_(
-            run.of(gradient_BCS),
-            run.of(chunk.maps_BCS),
-            kept_of(chunk.mask_MC, run),
-            fill,
-            upstream,
-        )
+        _spread_gradient(peak, run.of(gradient_BCS), upstream)
+        _add_logit_gradient_(run.of(gradient_BCS), peak, kept_of(chunk.mask_MC, run), upstream)
     return gradient_BCS
 
 
@@ -217,59 +221,36 @@ def kept_of(mask_MC: Tensor | None, run: Run) -> Tensor | None:
     return None if mask_MC is None else run.of(mask_MC[:, :, None])[..., 0]
 
 
-def _counted(
-    channel_BKS: Tensor, kept_MK: Tensor, fill: float, out: Tensor | None = None
-) -> Tensor:
-    """What a channel of each class counts as in the logits: itself or, if dropped, `fill`."""
-    if fill == 0:
-        return torch.mul(channel_BKS, kept_MK[:, :, None], out=out)
-    return torch.add(channel_BKS, kept_MK.log()[:, :, None], out=out)
-
-
-def _peak(values_BKXS: Tensor, kept_MKX: Tensor | None = None, fill: float = 0.0) -> Tensor:
-    """B×K×S, a tensor of its own: the maximum over each class's channels as they count."""
+def peak_of(values_BKXS: Tensor) -> Tensor:
+    """B×K×S: the maximum over each class's channels."""
     channels = values_BKXS.unbind(2)
-    if kept_MKX is None:
-        peak_BKS = channels[0].clone()
-    else:
-        peak_BKS = _counted(channels[0], kept_MKX[:, :, 0], fill)
-    # The compiler plans its own memory.
-    in_place = not torch.compiler.is_compiling()
-    scratch_BKS = torch.empty_like(peak_BKS) if in_place else None
-    for j, channel_BKS in enumerate(channels[1:], start=1):
-        counted_BKS = channel_BKS
-        if kept_MKX is not None:
-            counted_BKS = _counted(channel_BKS, kept_MKX[:, :, j], fill, out=scratch_BKS)
-        peak_BKS = torch.maximum(peak_BKS, counted_BKS, out=peak_BKS if in_place else None)
-    return peak_BKS
+    if not torch.compiler.is_compiling() or len(channels) > UNROLLED_XI:
+        return values_BKXS.amax(2)
+    return functools.reduce(torch.maximum, channels)  # in which a compiler sees no reduction
 
 
-def _spread_gradient(softmax_BKXS: Tensor, out_BKXS: Tensor, upstream: Upstream) -> None:
+def _spread_gradient(peaks: Peaks, out_BKXS: Tensor, upstream: Upstream) -> None:
     """Write the loss's gradient through the spreads."""
+    softmax_BKXS = peaks.softmax_BKXS
     if softmax_BKXS.shape[2] == 1:
         out_BKXS.zero_()
         return
     # No share is above 1: with 2 added, a place that has been won is won by nobody else.
-    _mark_winners(softmax_BKXS, _peak(softmax_BKXS), out_BKXS, added=2.0)
+    _mark_winners(softmax_BKXS, peaks.of_softmax_BKS, out_BKXS, added=2.0)
     out_BKXS.mul_(softmax_BKXS)
     out_BKXS.addcmul_(softmax_BKXS, out_BKXS.sum(-1, keepdim=True), value=-1)
     out_BKXS.mul_(upstream.spreads_BK1[:, :, None])
 
 
 def _add_logit_gradient_(
-    gradient_BKXS: Tensor,
-    maps_BKXS: Tensor,
-    kept_MKX: Tensor | None,
-    fill: float,
-    upstream: Upstream,
+    gradient_BKXS: Tensor, peaks: Peaks, kept_MKX: Tensor | None, upstream: Upstream
 ) -> None:
     """Add, in place, the loss's gradient through the logits."""
     share_BKX1 = upstream.logit_sums_BK1[:, :, None]
     if kept_MKX is not None:
         share_BKX1 = share_BKX1 * kept_MKX[..., None]
-    counted_BKXS = all_counted(maps_BKXS, kept_MKX, fill)
+    counted_BKXS, peak_BKS = peaks.counted_BKXS, peaks.of_counted_BKS
     won_BKXS = torch.empty_like(counted_BKXS) if kept_MKX is None else counted_BKXS
-    peak_BKS = _peak(counted_BKXS)
     _mark_winners(counted_BKXS, peak_BKS, won_BKXS, added=torch.finfo(peak_BKS.dtype).max)
     gradient_BKXS.addcmul_(won_BKXS, share_BKX1)
 
@@ -296,36 +277,27 @@ def _mark_winners(values_BKXS: Tensor, peak_BKS: Tensor, out_BKXS: Tensor, added
 
 def _fused_gradient(
     chunk: Chunk,
-    softmax_BCS: Tensor,
+    peaks: Sequence[Peaks],
     runs: Sequence[Run],
-    fill: float,
     dlogits_BK: Tensor,
     dspreads_BK: Tensor,
 ) -> Tensor:
     """`_gradient` in the form that a compiler fuses best."""
     parts = []
-    for run in runs:
+    for run, peak in zip(runs, peaks, strict=True):
         upstream = _upstream(chunk, run, dlogits_BK, dspreads_BK)
-        part_BKXS = _fused_run(
-            run.of(chunk.maps_BCS), run.of(softmax_BCS), kept_of(chunk.mask_MC, run), fill, upstream
-        )
+        part_BKXS = _fused_run(peak, kept_of(chunk.mask_MC, run), upstream)
         parts.append(part_BKXS.flatten(1, 2))
     return _join(parts, dim=1)
 
 
-def _fused_run(
-    maps_BKXS: Tensor,
-    softmax_BKXS: Tensor,
-    kept_MKX: Tensor | None,
-    fill: float,
-    upstream: Upstream,
-) -> Tensor:
+def _fused_run(peaks: Peaks, kept_MKX: Tensor | None, upstream: Upstream) -> Tensor:
     share_BKX1 = upstream.logit_sums_BK1[:, :, None]
     if kept_MKX is not None:
         share_BKX1 = share_BKX1 * kept_MKX[..., None]
-    counted_BKXS = all_counted(maps_BKXS, kept_MKX, fill)
-    gradient_BKXS = torch.where(wins(counted_BKXS), share_BKX1, 0.0)
-    if maps_BKXS.shape[2] == 1:
+    gradient_BKXS = torch.where(wins(peaks.counted_BKXS), share_BKX1, 0.0)
+    softmax_BKXS = peaks.softmax_BKXS
+    if softmax_BKXS.shape[2] == 1:
         return gradient_BKXS
     won_BKXS = torch.where(wins(softmax_BKXS), softmax_BKXS, 0.0)
     slope_BKXS = won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True)
@@ -334,21 +306,26 @@ def _fused_run(
 
 def wins(values_BKXS: Tensor) -> Tensor:
     """B×K×X×S: whether a channel is the highest of its class at a place, the first among equals."""
-    places_X1 = torch.arange(values_BKXS.shape[2], device=values_BKXS.device, dtype=torch.int32)
-    return _winner(values_BKXS) == places_X1[:, None]
+    return winner_of(values_BKXS)[:, :, None] == positions(values_BKXS)
 
 
-def _winner(values_BKXS: Tensor) -> Tensor:
-    """B×K×1×S: which channel of each class is highest at each place, the first among equals."""
+def positions(values_BKXS: Tensor) -> Tensor:
+    """X×1: 0 to X - 1, the places of a class's channels among them."""
+    places_X = torch.arange(values_BKXS.shape[2], device=values_BKXS.device, dtype=torch.int32)
+    return places_X[:, None]
+
+
+def winner_of(values_BKXS: Tensor) -> Tensor:
+    """B×K×S: which channel of each class is highest at each place, the first among equals."""
     channels = values_BKXS.unbind(2)
     if len(channels) > UNROLLED_XI:
-        return values_BKXS.argmax(dim=2, keepdim=True)
+        return values_BKXS.argmax(dim=2).to(torch.int32)
     peak_BKS = channels[0]
     winner_BKS = torch.zeros_like(peak_BKS, dtype=torch.int32)
     for j, channel_BKS in enumerate(channels[1:], start=1):
         winner_BKS = torch.where(channel_BKS > peak_BKS, j, winner_BKS)
         peak_BKS = torch.maximum(peak_BKS, channel_BKS)
-    return winner_BKS[:, :, None]
+    return winner_BKS
 
 
 def _join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -1,26 +1,43 @@
 """The closed form for `mc_loss(compiled=True)`: two kernels that torch.compile makes of it.
 
 The gradient is taken where the values are, in the forward pass: the first kernel reads the maps
-once and leaves the logits, the spreads and, as the only new map, the slope dh/dx of the spreads.
-The second kernel makes the loss's gradient of the slope, in place, once the two weights are known.
+once and leaves the logits, the spreads, which channel wins at each place and, as the only new map,
+the slope dh/dx of the spreads. Once the two weights are known, the second kernel makes the loss's
+gradient of the slope, in place and without the maps.
 Both work on a few images at a time, so that what they hold in between stays in the cache.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mcl_bench.losses.channels import Run
-from mcl_bench.losses.closed_form import all_counted, full_precision, kept_of, wins
+from mcl_bench.losses.closed_form import (
+    all_counted,
+    full_precision,
+    kept_of,
+    peak_of,
+    positions,
+    winner_of,
+    wins,
+)
 
 # B images of a batch or a chunk, C channels of all classes, K classes (of one run), X channels per
 # class (ξ), S pixels (H·W), M masks: B or 1
 
 CHUNK_ON_CPU = 2**19
 """About the values that a kernel is given at once: 2 MiB in float32."""
+
+
+class Made(NamedTuple):
+    """What the first kernel leaves for the second."""
+
+    slope_BCS: Tensor
+    winners_BKS: Tensor
+    """Which channel of each class counts most in the logits, the first among equals."""
 
 
 class _Fused(torch.autograd.Function):
@@ -30,9 +47,8 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, features: Tensor, mask_MC: Tensor | None, runs: tuple[Run, ...], fill: float
     ) -> tuple[Tensor, Tensor]:
-        logits_BK, spreads_BK, slope_BCS = _measured(features, mask_MC, runs, fill)
+        logits_BK, spreads_BK, ctx.made = _measured(features, mask_MC, runs, fill)
         ctx.save_for_backward(features, mask_MC)
-        ctx.slope = slope_BCS
         ctx.runs, ctx.fill = runs, fill
         return logits_BK, spreads_BK
 
@@ -43,18 +59,17 @@ class _Fused(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("the Mutual-Channel Loss has no second derivative (create_graph)")
         features, mask_MC = ctx.saved_tensors
-        gradient_BCS, ctx.slope = ctx.slope, None
-        if gradient_BCS is None:  # a second backward pass over a retained graph
-            gradient_BCS = _measured(features, mask_MC, ctx.runs, ctx.fill)[2]
+        made, ctx.made = ctx.made, None
+        if made is None:  # a second backward pass over a retained graph
+            made = _measured(features, mask_MC, ctx.runs, ctx.fill)[2]
         finish = _kernel(_finish_gradient_)
-        weights_BK = dlogits_BK / gradient_BCS.shape[2]
-        for images, maps_BCS, own_MC in _chunks(features, mask_MC):
-            part_BCS = gradient_BCS[images]
+        weights_BK = dlogits_BK / made.slope_BCS.shape[2]
+        for images, own_MC in _chunks(features, mask_MC):
             finish(
-                part_BCS, maps_BCS, own_MC, ctx.runs, ctx.fill, weights_BK[images],
-                dspreads_BK[images],
+                made.slope_BCS[images], made.winners_BKS[images], own_MC, ctx.runs,
+                weights_BK[images], dspreads_BK[images],
             )  # fmt: skip
-        return gradient_BCS.view(features.shape).to(features.dtype), None, None, None
+        return made.slope_BCS.view(features.shape).to(features.dtype), None, None, None
 
 
 def fused_form(
@@ -71,16 +86,25 @@ def fused_form(
 
 def _measured(
     features: Tensor, mask_MC: Tensor | None, runs: tuple[Run, ...], fill: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits and the spreads, B×K, and the slope of the spreads, B×C×S."""
+) -> tuple[Tensor, Tensor, Made]:
+    """The logits and the spreads, B×K, and what their gradient is made of."""
     measure = _kernel(_measure)
-    slope_BCS = full_precision(features[:0]).new_empty(features.flatten(2).shape)
-    parts = [
-        measure(maps_BCS, own_MC, runs, fill, slope_BCS[images])
-        for images, maps_BCS, own_MC in _chunks(features, mask_MC)
-    ]
+    maps_BCS = features.flatten(2)
+    batch, _, pixels = maps_BCS.shape
+    made = Made(
+        full_precision(maps_BCS[:0]).new_empty(maps_BCS.shape),
+        torch.empty(
+            (batch, runs[-1].classes.stop, pixels),
+            dtype=torch.uint8 if max(run.xi for run in runs) <= 256 else torch.int32,
+            device=features.device,
+        ),
+    )
+    parts = []
+    for images, own_MC in _chunks(features, mask_MC):
+        own_BCS = full_precision(features[images]).contiguous().flatten(2)
+        parts.append(measure(own_BCS, own_MC, runs, fill, Made(*(part[images] for part in made))))
     logits_BK, spreads_BK = (torch.cat(values) for values in zip(*parts, strict=True))
-    return logits_BK, spreads_BK, slope_BCS
+    return logits_BK, spreads_BK, made
 
 
 @cache
@@ -89,10 +113,8 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, fullgraph=True)
 
 
-def _chunks(
-    features: Tensor, mask_MC: Tensor | None
-) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Some images at a time: which they are, their maps B×C×S, and their masks."""
+def _chunks(features: Tensor, mask_MC: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
+    """Some images at a time: which they are, and their masks."""
     batch, channels, height, width = features.shape
     size = batch
     if features.device.type == "cpu":
@@ -102,39 +124,42 @@ def _chunks(
     for first in range(0, batch, max(size, 1)):
         images = slice(first, min(first + size, batch))
         own_MC = mask_MC if mask_MC is None or len(mask_MC) == 1 else mask_MC[images]
-        yield images, full_precision(features[images]).contiguous().flatten(2), own_MC
+        yield images, own_MC
 
 
 def _measure(
-    maps_BCS: Tensor,
-    mask_MC: Tensor | None,
-    runs: Sequence[Run],
-    fill: float,
-    slope_BCS: Tensor,
+    maps_BCS: Tensor, mask_MC: Tensor | None, runs: Sequence[Run], fill: float, made: Made
 ) -> tuple[Tensor, Tensor]:
-    """The logits and the spreads of a chunk; writes the slope of the spreads."""
+    """The logits and the spreads of a chunk; writes what is made for the second kernel."""
     logits, spreads = [], []
     for run in runs:
-        maps_BKXS, slope_BKXS = run.of(maps_BCS), run.of(slope_BCS)
+        maps_BKXS, slope_BKXS = run.of(maps_BCS), run.of(made.slope_BCS)
         counted_BKXS = all_counted(maps_BKXS, kept_of(mask_MC, run), fill)
-        logits.append(_peak(counted_BKXS).mean(-1))
+        logits.append(peak_of(counted_BKXS).mean(-1))
+        made.winners_BKS[:, run.classes].copy_(winner_of(counted_BKXS))
         if run.xi == 1:
             spreads.append(torch.ones_like(logits[-1]))
             slope_BKXS.zero_()
             continue
-        softmax_BKXS = maps_BKXS.softmax(-1)
-        spreads.append(_peak(softmax_BKXS).sum(-1))
+        softmax_BKXS = _softmax(maps_BKXS)
         won_BKXS = torch.where(wins(softmax_BKXS), softmax_BKXS, 0.0)
-        slope_BKXS.copy_(won_BKXS - softmax_BKXS * won_BKXS.sum(-1, keepdim=True))
+        shares_BKX1 = won_BKXS.sum(-1, keepdim=True)
+        spreads.append(shares_BKX1.sum((2, 3)))
+        slope_BKXS.copy_(won_BKXS - softmax_BKXS * shares_BKX1)
     return torch.cat(logits, dim=1), torch.cat(spreads, dim=1)
+
+
+def _softmax(maps_BKXS: Tensor) -> Tensor:
+    """The softmax over places, without its divisions: fused, they'd be done again and again."""
+    exponentials_BKXS = (maps_BKXS - maps_BKXS.amax(-1, keepdim=True)).exp()
+    return exponentials_BKXS * exponentials_BKXS.sum(-1, keepdim=True).reciprocal()
 
 
 def _finish_gradient_(
     slope_BCS: Tensor,
-    maps_BCS: Tensor,
+    winners_BKS: Tensor,
     mask_MC: Tensor | None,
     runs: Sequence[Run],
-    fill: float,
     dlogit_sums_BK: Tensor,
     dspreads_BK: Tensor,
 ) -> None:
@@ -143,16 +168,8 @@ def _finish_gradient_(
         share_BKX1 = dlogit_sums_BK[:, run.classes, None, None]
         if mask_MC is not None:
             share_BKX1 = share_BKX1 * run.of(mask_MC[:, :, None])
-        counted_BKXS = all_counted(run.of(maps_BCS), kept_of(mask_MC, run), fill)
-        through_logits_BKXS = torch.where(wins(counted_BKXS), share_BKX1, 0.0)
-        weight_BK11 = dspreads_BK[:, run.classes, None, None]
         slope_BKXS = run.of(slope_BCS)
+        won_BKXS = winners_BKS[:, run.classes, None].to(torch.int32) == positions(slope_BKXS)
+        through_logits_BKXS = torch.where(won_BKXS, share_BKX1, 0.0)
+        weight_BK11 = dspreads_BK[:, run.classes, None, None]
         slope_BKXS.copy_(slope_BKXS * weight_BK11 + through_logits_BKXS)
-
-
-def _peak(values_BKXS: Tensor) -> Tensor:
-    """B×K×S: the maximum over each class's channels, in the form that is fused best."""
-    peak_BKS, *rest = values_BKXS.unbind(2)
-    for channel_BKS in rest:
-        peak_BKS = torch.maximum(peak_BKS, channel_BKS)
-    return peak_BKS

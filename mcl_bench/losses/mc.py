@@ -170,13 +170,13 @@ def _reduced(
     for run in runs:
         alike[run.xi] += run.num_classes
     num_classes = spreads_BK.shape[1]
-    total = spreads_BK.new_zeros(())
+    shares = []
     for run in runs:
         among = num_classes if reduction == "classes" else alike[run.xi]
         divisor = run.xi if form == "normalised" else 1
-        mean = spreads_BK[:, run.classes].mean()
-        total = total + mean * (run.num_classes / among / divisor)
-    return total
+        own_BK = spreads_BK if len(runs) == 1 else spreads_BK[:, run.classes]
+        shares.append(own_BK.mean() * (run.num_classes / among / divisor))
+    return functools.reduce(torch.add, shares)
 
 
 def _runs(groups: Sequence[int]) -> tuple[Run, ...]:

@@ -1,5 +1,5 @@
+import os
 import shutil
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -291,9 +291,10 @@ def test_the_compiled_loss_can_go_back_twice_over_a_retained_graph() -> None:
     torch.testing.assert_close(first, torch.autograd.grad(other, features)[0])
 
 
-def ddp_rank(rank: int, port: int, folder: Path) -> None:
+def ddp_rank(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    store = f"tcp://127.0.0.1:{port}"
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = f"file://{folder / 'rendezvous'}"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     try:
         network = DistributedDataParallel(convolution())
@@ -319,10 +320,7 @@ def ddp_batch() -> tuple[Tensor, Tensor]:
 def test_two_ranks_average_to_the_gradient_of_one_process(tmp_path: Path) -> None:
     # Both terms are means over the images, so that equal shares of a batch average to the whole.
     # A cross-entropy with class weights is not: its divisor is the sum of its own rank's weights.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(ddp_rank, args=(port, tmp_path), nprocs=2)
+    multiprocessing.spawn(ddp_rank, args=(tmp_path,), nprocs=2)
     network = convolution()
     images, target = ddp_batch()
     loss = MCLoss(5, 12, mu=1.5, lambda_=10.0, mask_ratio=0.5, generator=seeded(4))
