@@ -24,17 +24,22 @@ UNREADABLE = (
 """What Pillow raises on files that are no images or are damaged."""
 
 
-def planar(picture: Picture, *, size: int) -> npt.NDArray[np.uint8]:
+def planar(picture: Picture, *, size: int, trim_bottom: int = 0) -> npt.NDArray[np.uint8]:
     """3×size×size RGB of an image; one of UNREADABLE if it cannot be decoded.
 
     Turned as EXIF says; transparent pixels lie on white; 16-bit grey is scaled to 8; the whole
-    image is resized with antialiasing (bilinear), without keeping its aspect ratio.
+    image, but `trim_bottom` rows of its pixels, is resized with antialiasing (bilinear), without
+    keeping its aspect ratio.
     """
     if isinstance(picture, bytes):
         with opened(picture) as image_file:
             image = _rgb(ImageOps.exif_transpose(image_file))
     else:
         image = Image.fromarray(picture)
+    if trim_bottom:
+        if trim_bottom >= image.height:
+            raise ValueError(f"{image.height} pixels high, of which {trim_bottom} are cut away")
+        image = image.crop((0, 0, image.width, image.height - trim_bottom))
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

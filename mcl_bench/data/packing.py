@@ -132,7 +132,7 @@ class _Stream:
         member = self._source.members[index]
         try:
             example = self._source.read(index)
-            pixels = planar(example.picture, size=self._size)
+            pixels = planar(example.picture, size=self._size, trim_bottom=example.trim_bottom)
         except UNREADABLE as error:
             self.faults.append({"id": member.id, "reason": str(error) or type(error).__name__})
             return None
