@@ -41,3 +41,16 @@ def shares(points_P2: npt.ArrayLike, image: Image.Image) -> Floats:
     x, y = np.asarray(points_P2, dtype=np.float64).T / [[width], [height]]
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     return np.stack((x, y) if turn is None else turn(x, y), axis=-1)
+
+
+def box_shares(
+    corners: tuple[float, float, float, float], image: Image.Image
+) -> npt.NDArray[np.float32]:
+    """A box of a file's pixels (left, top, right, bottom) as x, y, width, height in shares.
+
+    They are shares of the image that the file shows, turned as EXIF says.
+    """
+    left, top, right, bottom = corners
+    corners_22 = shares([(left, top), (right, bottom)], image)
+    low_2, high_2 = corners_22.min(axis=0), corners_22.max(axis=0)
+    return np.concatenate((low_2, high_2 - low_2)).astype(np.float32)

@@ -1,8 +1,11 @@
 """The datasets that are known by name: one file each."""
 
+from mcl_bench.data.catalog.aircraft import Aircraft
+from mcl_bench.data.catalog.cars import Cars
 from mcl_bench.data.catalog.cub200 import Cub200
 from mcl_bench.data.catalog.digits import Digits
 from mcl_bench.data.catalog.elpv import Elpv
+from mcl_bench.data.catalog.flowers102 import Flowers102
 from mcl_bench.data.catalog.folder import Folder
 from mcl_bench.data.catalog.parts import Parts
 from mcl_bench.data.catalog.source import (
@@ -15,7 +18,17 @@ from mcl_bench.data.catalog.source import (
 )
 
 DATASETS: dict[str, Dataset] = {
-    dataset.facts.name: dataset for dataset in (Parts(), Elpv(), Digits(), Folder(), Cub200())
+    dataset.facts.name: dataset
+    for dataset in (
+        Parts(),
+        Elpv(),
+        Digits(),
+        Folder(),
+        Cub200(),
+        Aircraft(),
+        Cars(),
+        Flowers102(),
+    )
 }
 
 __all__ = ["DATASETS", "Dataset", "DatasetFacts", "Example", "Member", "Picture", "Source"]

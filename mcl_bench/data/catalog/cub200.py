@@ -11,7 +11,7 @@ from mcl_bench.data.catalog.cub200_lists import REQUIRED, ListedImage, read_list
 from mcl_bench.data.catalog.image_files import identity, image_files
 from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
-from mcl_bench.data.frame import opened, shares
+from mcl_bench.data.frame import box_shares, opened, shares
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError, UserError
 from mcl_bench.spec.model import Model
@@ -127,9 +127,7 @@ def _extra(image: ListedImage, content: bytes) -> dict[str, npt.NDArray[np.float
     with opened(content) as file:
         if image.box is not None:
             x, y, width, height = image.box
-            corners_22 = shares([(x, y), (x + width, y + height)], file)
-            low_2, high_2 = corners_22.min(axis=0), corners_22.max(axis=0)
-            extra["box"] = np.concatenate((low_2, high_2 - low_2)).astype(np.float32)
+            extra["box"] = box_shares((x, y, x + width, y + height), file)
         if image.parts_P3 is not None:
             visible_P1 = image.parts_P3[:, 2:]
             places_P2 = shares(image.parts_P3[:, :2], file) * visible_P1

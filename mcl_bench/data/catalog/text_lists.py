@@ -1,0 +1,54 @@
+"""Lists that are text: a row per line, in UTF-8."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcl_bench.data.catalog.source import Fault, Report
+
+MEND = "mend the line, or unpack the archive again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a list, without the blanks around it, and where it stands (`images.txt:7`)."""
+
+    text: str
+    place: str
+
+
+def read_rows(root: Path, name: str, *, report: Report) -> tuple[Row, ...] | None:
+    """The lines of the list `name` that hold something, in their order.
+
+    A line that is no text is reported and left out. None, which is reported too, where the list
+    can't be read or holds nothing.
+    """
+    try:
+        content = (root / name).read_bytes()
+    except OSError as error:
+        report(Fault(kind="corrupt", file=name, detail=f"cannot be read: {error.strerror}"))
+        return None
+    if not content.strip():
+        report(Fault(kind="empty", file=name, detail="has no rows", remedy=MEND))
+        return None
+    return tuple(_rows(content, name, report))
+
+
+def _rows(content: bytes, name: str, report: Report) -> Iterator[Row]:
+    for line, row in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        place = f"{name}:{line}"
+        try:
+            text = row.decode().strip()
+        except UnicodeDecodeError:
+            report(
+                Fault(
+                    kind="corrupt",
+                    file=name,
+                    detail="this line is no text in UTF-8",
+                    place=place,
+                    remedy=MEND,
+                )
+            )
+            continue
+        if text:
+            yield Row(text=text, place=place)
