@@ -71,9 +71,7 @@ def write_cars_annos(
                 number = len(photographs)
                 path = f"car_ims/{number + 1:06d}.jpg"
                 photographs.append(draw(root, path, label=label, split=split, number=number))
-    rows = [
-        (one.path, *_box(one), one.label + 1, int(one.split == "test")) for one in photographs
-    ]
+    rows = [(one.path, *_box(one), one.label + 1, int(one.split == "test")) for one in photographs]
     fields = ("relative_im_path", *_BOX, "class", "test")
     _annotate(root / "cars_annos.mat", fields, rows, class_names=_cells(CARS[:classes]))
     return photographs

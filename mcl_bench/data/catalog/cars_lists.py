@@ -14,7 +14,8 @@ from mcl_bench.data.catalog.listed_checks import (
     keep_once,
     tell_shift,
 )
-from mcl_bench.data.catalog.mat_files import Values, has_fields, integer, read_mat
+from mcl_bench.data.catalog.mat_files import integer, read_names, read_structures
+from mcl_bench.data.catalog.mat_format import Value
 from mcl_bench.data.catalog.source import Fault, FaultKind, Report, Split
 
 META = "devkit/cars_meta.mat"
@@ -22,6 +23,7 @@ TRAIN = "devkit/cars_train_annos.mat"
 TEST = "cars_test_annos_withlabels.mat"
 ANNOS = "cars_annos.mat"
 
+_VARIABLE = "annotations"
 _SIDES = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 _MEND = "get the list again"
 
@@ -68,65 +70,46 @@ def required(root: Path, layout: str) -> tuple[str, ...]:
 def read_devkit(root: Path, *, report: Report) -> CarLists | None:
     """The lists of the official layout; None, which is reported, where one cannot be used."""
     meta, train, test = required(root, "devkit")
-    names = read_mat(root, meta, variables=("class_names",), report=report)
-    lists: list[tuple[str, Split, Values | None]] = [
-        (train, "train", _annotations(root, train, ("fname", "class"), report)),
-        (test, "test", _annotations(root, test, ("fname", "class"), report)),
-    ]
+    names = _names(root, meta, report)
     folders = {"train": _folder(root, "cars_train"), "test": _folder(root, "cars_test")}
-    cars: list[tuple[str, tuple[_Car, ...]]] = []
-    for file, split, values in lists:
-        if values is not None:
-            place = element(file, "annotations")
-            rows = (
-                _car(value, path=f"{folders[split]}/{value['fname']}", split=split, place=place(i))
-                for i, value in enumerate(values, start=1)
+    files: Mapping[Split, str] = {"train": train, "test": test}
+    lists: list[tuple[str, tuple[_Car, ...]]] = []
+    for split, file in files.items():
+        found = read_structures(root, file, _VARIABLE, fields=("fname", "class"), report=report)
+        if found is not None:
+            place = element(file, _VARIABLE)
+            cars = (
+                _car(row, path=f"{folders[split]}/{row['fname']}", split=split, place=place(number))
+                for number, row in enumerate(found.rows, start=1)
             )
-            cars.append((file, tuple(rows)))
-    if names is None or len(cars) < len(lists):
+            lists.append((file, tuple(cars)))
+    if names is None or len(lists) < len(files):
         return None
-    return _lists(
-        _names(names["class_names"], meta, report),
-        cars,
-        names_file=meta,
-        folders=("cars_train", "cars_test"),
-        report=report,
-    )
+    folder_names = ("cars_train", "cars_test")
+    return _lists(names, lists, names_file=meta, folders=folder_names, report=report)
 
 
 def read_annos(root: Path, *, report: Report) -> CarLists | None:
     """The list of the later layout; None, which is reported, where it cannot be used."""
-    values = _annotations(root, ANNOS, ("relative_im_path", "class", "test"), report)
-    names = read_mat(root, ANNOS, variables=("class_names",), report=report)
-    if values is None or names is None:
+    fields = ("relative_im_path", "class", "test")
+    found = read_structures(root, ANNOS, _VARIABLE, fields=fields, report=report)
+    if found is None:
         return None
-    place = element(ANNOS, "annotations")
+    names = _names(root, ANNOS, report)
+    if names is None:
+        return None
+    place = element(ANNOS, _VARIABLE)
     splits: Mapping[int | None, Split] = {0: "train", 1: "test"}
     cars = tuple(
         _car(
-            value,
-            path=str(value["relative_im_path"]),
-            split=splits.get(integer(value["test"])),
+            row,
+            path=str(row["relative_im_path"]),
+            split=splits.get(integer(row["test"])),
             place=place(number),
         )
-        for number, value in enumerate(values, start=1)
+        for number, row in enumerate(found.rows, start=1)
     )
-    return _lists(
-        _names(names["class_names"], ANNOS, report),
-        [(ANNOS, cars)],
-        names_file=ANNOS,
-        folders=("car_ims",),
-        report=report,
-    )
-
-
-def _annotations(root: Path, file: str, fields: Sequence[str], report: Report) -> Values | None:
-    found = read_mat(root, file, variables=("annotations",), report=report)
-    if found is None:
-        return None
-    values = found["annotations"]
-    whole = has_fields(values, fields, variable="annotations", file=file, report=report)
-    return values if whole else None
+    return _lists(names, [(ANNOS, cars)], names_file=ANNOS, folders=("car_ims",), report=report)
 
 
 def _folder(root: Path, name: str) -> str:
@@ -138,27 +121,28 @@ def _folder(root: Path, name: str) -> str:
     return name if any(outside) else f"{name}/{name}"
 
 
-def _names(values: Values, file: str, report: Report) -> tuple[tuple[str, str], ...]:
-    place = element(file, "class_names")
-    names = ((str(value), place(number)) for number, value in enumerate(values, start=1))
-    return keep_names(names, file=file, report=report)
-
-
-def _car(value: Values, *, path: str, split: Split | None, place: str) -> _Car:
-    box = None
-    if set(_SIDES) <= set(value.dtype.names or ()):
-        box = _box([value[side] for side in _SIDES])
-    return _Car(path=path, number=integer(value["class"]), split=split, box=box, place=place)
-
-
-def _box(sides: Sequence[object]) -> Box | None:
-    """The box of four sides, None if they are none of a box."""
-    try:
-        left, top, right, bottom = (float(str(side)) for side in sides)
-    except ValueError:
+def _names(root: Path, file: str, report: Report) -> tuple[tuple[str, str], ...] | None:
+    """The names of the classes, with their places."""
+    names = read_names(root, file, "class_names", report=report)
+    if names is None:
         return None
-    sound = all(map(math.isfinite, (left, top, right, bottom))) and left <= right and top <= bottom
-    return (left, top, right, bottom) if sound else None
+    place = element(file, "class_names")
+    placed = ((name, place(number)) for number, name in enumerate(names, start=1))
+    return keep_names(placed, file=file, report=report)
+
+
+def _car(row: Mapping[str, Value], *, path: str, split: Split | None, place: str) -> _Car:
+    box = _box([row.get(side, ()) for side in _SIDES])
+    return _Car(path=path, number=integer(row["class"]), split=split, box=box, place=place)
+
+
+def _box(sides: Sequence[Value]) -> Box | None:
+    """The box of four sides, None if they are none of a box."""
+    numbers = [side[0] for side in sides if isinstance(side, tuple) and len(side) == 1]
+    if len(numbers) != len(_SIDES) or not all(map(math.isfinite, numbers)):
+        return None
+    left, top, right, bottom = numbers
+    return (left, top, right, bottom) if left <= right and top <= bottom else None
 
 
 def _lists(

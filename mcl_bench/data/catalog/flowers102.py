@@ -21,7 +21,7 @@ from mcl_bench.data.catalog.listed_checks import (
     tell_untested,
     tell_untrained,
 )
-from mcl_bench.data.catalog.mat_files import Values, integer, read_mat
+from mcl_bench.data.catalog.mat_files import read_numbers
 from mcl_bench.data.catalog.options import parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, Report, Split
 from mcl_bench.spec.model import Model
@@ -122,11 +122,11 @@ def _source(root: Path, data: DataSpec, *, cache: Path, report: Report) -> Liste
     facts = Flowers102.facts
     if not tell_absent(root, (_LABELS, _SETS), facts=facts, report=report):
         return None
-    found = read_mat(root, _LABELS, variables=("labels",), report=report)
-    sets = read_mat(root, _SETS, variables=tuple(split_of), report=report)
+    found = read_numbers(root, _LABELS, ("labels",), report=report)
+    sets = read_numbers(root, _SETS, tuple(split_of), report=report)
     if found is None or sets is None:
         return None
-    numbers = [integer(value) for value in found["labels"]]
+    numbers = found["labels"]
     if tell_shift(numbers, count=len(FLOWERS), file=_LABELS, report=report):
         return None
     images = tuple(
@@ -138,7 +138,7 @@ def _source(root: Path, data: DataSpec, *, cache: Path, report: Report) -> Liste
     classes = [FLOWERS[label] for label in used]
     tell_untrained([(name, _SETS) for name in classes], images, file=_SETS, report=report)
     tell_untested(images, file=_SETS, report=report)
-    split = {integer(value) for values in sets.values() for value in values}
+    split = {number for numbers in sets.values() for number in numbers}
     _tell_unsplit(len(numbers), split, report)
     named = {
         _path(number) for number in {*range(1, len(numbers) + 1), *split} if number is not None
@@ -164,30 +164,28 @@ def _labels(numbers: Sequence[int | None], report: Report) -> dict[int, int | No
 
 def _images(
     labels: Mapping[int, int | None],
-    sets: Mapping[str, Values],
+    sets: Mapping[str, Sequence[int | None]],
     split_of: Mapping[str, Split],
     report: Report,
 ) -> Iterator[Listed]:
     """The images of all splits that have a class."""
     for variable, split in split_of.items():
         place = element(_SETS, variable)
-        for index, value in enumerate(sets[variable], start=1):
-            number = integer(value)
+        for index, number in enumerate(sets[variable], start=1):
             if number is None or number not in labels:
-                report(_unknown(value, len(labels), place(index)))
+                report(_unknown(number, len(labels), place(index)))
                 continue
             label = labels[number]
             if label is not None:
                 yield Listed(path=_path(number), label=label, split=split, place=place(index))
 
 
-def _unknown(value: object, count: int, place: str) -> Fault:
-    number = integer(value)
+def _unknown(number: int | None, count: int, place: str) -> Fault:
+    named = "an image whose number is no integer" if number is None else f"image {number}"
     return Fault(
         kind="label",
         file=_SETS if number is None else _path(number),
-        detail=f"image {value if number is None else number} has no class: "
-        f"{_LABELS} has those of images 1 to {count}",
+        detail=f"{named} has no class: {_LABELS} has those of images 1 to {count}",
         place=place,
         remedy="images count from 1; get the lists again",
     )

@@ -1,94 +1,106 @@
-"""Lists that are MATLAB files (versions 4 to 7, not the HDF5 of 7.3), read without running any.
+"""Lists that are MATLAB files: what is in them, each fault being reported."""
 
-Reading makes numbers, strings, cells and structures of them and nothing else: no code of a file is
-run, and nothing is unpickled.
-"""
-
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from mcl_bench.data.catalog.mat_format import (
+    Cells,
+    MatError,
+    Structures,
+    Value,
+    variables,
+)
 from mcl_bench.data.catalog.source import Fault, Report
 
 LARGEST_BYTES = 32 * 1024**2
 """The official lists have less than 2 MB; a larger file is none of them."""
 
 _WHOLE = "get the file again"
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-"""What SciPy raises on files that are no MATLAB files or are damaged, apart from its own."""
-
-Values = npt.NDArray[Any]
 
 
-def read_mat(
-    root: Path, name: str, *, variables: Sequence[str], report: Report
-) -> Mapping[str, Values] | None:
-    """These variables of a MATLAB file, each as an array of one dimension.
+def read_numbers(
+    root: Path, file: str, names: Sequence[str], *, report: Report
+) -> Mapping[str, tuple[int | None, ...]] | None:
+    """These variables as integers, None for a number that is none.
 
-    None, which is reported, where the file can't be read, or has not all of them.
+    None for the whole, which is reported, where the file can't be read or lacks one of them.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    path = root / name
-    try:
-        nbytes = path.stat().st_size
-        if not nbytes:
-            report(Fault(kind="empty", file=name, detail="is empty", remedy=_WHOLE))
-            return None
-        if nbytes > LARGEST_BYTES:
-            raise ValueError(f"{nbytes} bytes are more than {LARGEST_BYTES}")
-        with path.open("rb") as file:
-            found = loadmat(file, squeeze_me=True, variable_names=list(variables))
-    except NotImplementedError:
-        _corrupt(report, name, "is no MATLAB file of version 4 to 7")
+    found = _read(root, file, names, report)
+    if found is None:
         return None
-    except (MatReadError, *_UNREADABLE) as error:
-        words = str(error).strip() or type(error).__name__
-        _corrupt(report, name, f"cannot be read as a MATLAB file: {words}")
+    read = {name: value for name, value in found.items() if isinstance(value, tuple)}
+    for name in found.keys() - read.keys():
+        _corrupt(report, file, f"its variable {name} must hold numbers")
+    if len(read) < len(found):
         return None
-    absent = [variable for variable in variables if variable not in found]
-    if absent:
-        _corrupt(report, name, f"has no variable {', '.join(absent)}")
+    return {name: tuple(map(_whole, numbers)) for name, numbers in read.items()}
+
+
+def read_names(root: Path, file: str, name: str, *, report: Report) -> tuple[str, ...] | None:
+    """A variable that is a cell array of strings; None, which is reported, if there is none."""
+    found = _read(root, file, (name,), report)
+    if found is None:
         return None
-    return {variable: np.atleast_1d(found[variable]).ravel() for variable in variables}
+    cells = found[name]
+    values = cells.values if isinstance(cells, Cells) else ()
+    texts = tuple(value for value in values if isinstance(value, str) and value)
+    if not texts or len(texts) < len(values):
+        _corrupt(report, file, f"its variable {name} must be a cell array of strings")
+        return None
+    return texts
 
 
-def has_fields(
-    structure: Values, fields: Sequence[str], *, variable: str, file: str, report: Report
-) -> bool:
-    """Whether a structure array has all these fields, which is reported if not."""
-    absent = [field for field in fields if field not in (structure.dtype.names or ())]
-    if absent:
-        _corrupt(report, file, f"its variable {variable} has no field {', '.join(absent)}")
-    return not absent
+def read_structures(
+    root: Path, file: str, name: str, *, fields: Sequence[str], report: Report
+) -> Structures | None:
+    """A variable that is a structure array with these fields; None, which is reported, if not."""
+    found = _read(root, file, (name,), report)
+    if found is None:
+        return None
+    structures = found[name]
+    known = structures.fields if isinstance(structures, Structures) else ()
+    absent = [field for field in fields if field not in known]
+    if not isinstance(structures, Structures) or absent:
+        _corrupt(report, file, f"its variable {name} has no field {', '.join(absent)}")
+        return None
+    return structures
 
 
-def integer(value: object) -> int | None:
-    """A number of a MATLAB file as an integer: whatever type it has there; None if it is none."""
-    if isinstance(value, bool | np.bool_ | int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return int(value)
+def integer(value: Value) -> int | None:
+    """A variable of a single number as an integer, None if it is anything else."""
+    if isinstance(value, tuple) and len(value) == 1:
+        return _whole(value[0])
     return None
 
 
-def _corrupt(report: Report, name: str, detail: str) -> None:
-    report(Fault(kind="corrupt", file=name, detail=detail, remedy=_WHOLE))
+def _whole(number: float) -> int | None:
+    return int(number) if float(number).is_integer() else None
+
+
+def _read(
+    root: Path, file: str, names: Sequence[str], report: Report
+) -> Mapping[str, Value] | None:
+    path = root / file
+    try:
+        nbytes = path.stat().st_size
+        if not nbytes:
+            report(Fault(kind="empty", file=file, detail="is empty", remedy=_WHOLE))
+            return None
+        if nbytes > LARGEST_BYTES:
+            raise MatError(f"{nbytes} bytes are more than {LARGEST_BYTES}")
+        found = variables(path.read_bytes(), names)
+    except MatError as error:
+        _corrupt(report, file, f"cannot be read: {error}")
+        return None
+    except OSError as error:
+        _corrupt(report, file, f"cannot be read: {error.strerror}")
+        return None
+    absent = [name for name in names if name not in found]
+    if absent:
+        _corrupt(report, file, f"has no variable {', '.join(absent)}")
+        return None
+    return found
+
+
+def _corrupt(report: Report, file: str, detail: str) -> None:
+    report(Fault(kind="corrupt", file=file, detail=detail, remedy=_WHOLE))
