@@ -17,13 +17,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-LARGEST_BYTES = 64 * 1024**2
-"""Of a variable, unpacked; the official lists have less than 20 MB."""
+LARGEST_BYTES = 32 * 1024**2
+"""Of a variable, unpacked; the official lists have less than 10 MB."""
 
 _HEADER = 128
 _DEEPEST = 8
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _CHAR = 1, 2, 4
+_CELL, _STRUCT, _CHAR, _OPAQUE = 1, 2, 4, 17
 _NUMERIC = range(6, 16)
 _COMPLEX = 0x0800
 _CODES: Mapping[int, str] = {
@@ -75,10 +75,12 @@ def variables(content: bytes, names: Collection[str]) -> dict[str, Value]:
     if struct.unpack_from(f"{order}H", content, 124)[0] != 0x0100:
         raise MatError("a MATLAB file of another version than 5 to 7")
     found: dict[str, Value] = {}
-    for whole in _variables(content, order):
-        name, value = whole.variable(names)
+    for reader in _variables(content, order):
+        name, value = reader.variable(names)
         if value is not None:
             found[name] = value
+        if len(found) == len(names):
+            break
     return found
 
 
@@ -122,6 +124,9 @@ class _Reader:
         element = self.element(0, len(self._content))
         if element.kind != _MATRIX:
             raise MatError(f"an element of type {element.kind} where a variable must be")
+        flags = self._numbers(self.element(element.start, element.end), kinds=(6,), at_least=1)
+        if int(flags[0]) & 0xFF == _OPAQUE:
+            return "", None
         name = self._matrix_head(element)[2]
         return name, self._matrix(element, depth=0) if name in names else None
 
