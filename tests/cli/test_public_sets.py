@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aircraft_tree import write_aircraft
-from mat_trees import write_cars_annos, write_cars_devkit, write_flowers102
+from mat_trees import write_cars_devkit, write_flowers102
 from running import mcl_bench
 
 FILE = """\
@@ -25,7 +25,6 @@ train: {{epochs: 1, batch_size: 8, optimizer: {{name: adamw, lr: 0.01}}}}
     [
         ("aircraft", write_aircraft, "official"),
         ("cars", write_cars_devkit, 0.25),
-        ("cars", write_cars_annos, 0.25),
         ("flowers102", write_flowers102, "official"),
     ],
 )
