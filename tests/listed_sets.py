@@ -47,6 +47,7 @@ def refusal(data: DataSpec) -> str:
         opened(data)
     assert caught.value.exit_code == 3
     assert caught.value.key == "data.root"
+    assert caught.value.remedy
     return str(caught.value)
 
 

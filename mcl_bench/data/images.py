@@ -72,8 +72,8 @@ class ImageSet:
 
     `labels` is int64 of length N; `ids` are paths relative to the source; `extra` holds what else
     is known of each image (parts, cub200: `parts`, N×parts×3 of x, y as shares of the image and
-    visible; cub200, cars: `box`, N×4 of x, y, width, height as shares); `official` (bool of length N)
-    marks the set's own validation images.
+    visible; cub200, cars: `box`, N×4 of x, y, width, height as shares); `official` (bool of length
+    N) marks the set's own validation images.
     """
 
     pixels: Pixels

@@ -205,6 +205,11 @@ def test_a_path_that_leads_out_of_the_folder_is_told(tree: Path) -> None:
     assert only_fault(spec("aircraft", tree)).kind == "path"
 
 
+def test_a_name_that_is_too_long_for_a_file_is_missing(tree: Path) -> None:
+    edit(tree / TRAIN, lambda rows: rows.append(f"{'0' * 300} 707-320"))
+    assert only_fault(spec("aircraft", tree)).kind == "missing"
+
+
 def test_a_class_without_training_images_is_empty(tree: Path) -> None:
     edit(tree / VARIANTS, lambda rows: rows.append(KINDS[4][0]))
     fault = only_fault(spec("aircraft", tree))

@@ -249,6 +249,15 @@ def test_a_class_without_training_images_is_empty(
     assert "BMW M3 Coupe 2012" in fault.detail
 
 
+def test_two_classes_of_one_name_are_told(annos: tuple[Path, list[Photograph]]) -> None:
+    names = np.empty((1, 4), dtype=object)
+    names[0] = [*CARS[:3], CARS[0]]
+    change(annos[0] / "cars_annos.mat", class_names=lambda _: names)
+    fault = only_fault(spec("cars", annos[0]))
+    assert (fault.kind, fault.place) == ("duplicate", "cars_annos.mat:class_names(4)")
+    assert inspected(spec("cars", annos[0]))[1] is None
+
+
 @pytest.mark.parametrize("file", [TRAIN, TEST, "devkit/cars_meta.mat"])
 def test_a_damaged_list_is_told(devkit: tuple[Path, list[Photograph]], file: str) -> None:
     content = (devkit[0] / file).read_bytes()

@@ -122,13 +122,14 @@ def _folder(root: Path, name: str) -> str:
 
 
 def _names(root: Path, file: str, report: Report) -> tuple[tuple[str, str], ...] | None:
-    """The names of the classes, with their places."""
+    """The names of the classes, with their places; None, which is reported, if two are alike."""
     names = read_names(root, file, "class_names", report=report)
     if names is None:
         return None
     place = element(file, "class_names")
     placed = ((name, place(number)) for number, name in enumerate(names, start=1))
-    return keep_names(placed, file=file, report=report)
+    kept = keep_names(placed, file=file, report=report)
+    return kept if len(kept) == len(names) else None
 
 
 def _car(row: Mapping[str, Value], *, path: str, split: Split | None, place: str) -> _Car:

@@ -161,7 +161,7 @@ def keep_present(
                     remedy="mend the list, or unpack the archive again",
                 )
             )
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             report(
                 Fault(
                     kind="missing",

@@ -90,7 +90,14 @@ def tell_untrained(
 def tell_untested(images: Iterable[Listed], *, file: str, report: Report) -> None:
     """Report that the list `file` names no test image, if it is so."""
     if not any(image.split == "test" for image in images):
-        report(Fault(kind="split", file=file, detail="names no test image"))
+        report(
+            Fault(
+                kind="split",
+                file=file,
+                detail="names no test image",
+                remedy="get the list again",
+            )
+        )
 
 
 def tell_shift(numbers: Collection[int | None], *, count: int, file: str, report: Report) -> bool:

@@ -26,7 +26,8 @@ def read_rows(root: Path, name: str, *, report: Report) -> tuple[Row, ...] | Non
     try:
         content = (root / name).read_bytes()
     except OSError as error:
-        report(Fault(kind="corrupt", file=name, detail=f"cannot be read: {error.strerror}"))
+        words = f"cannot be read: {error.strerror}"
+        report(Fault(kind="corrupt", file=name, detail=words, remedy="get the list again"))
         return None
     if not content.strip():
         report(Fault(kind="empty", file=name, detail="has no rows", remedy=MEND))
