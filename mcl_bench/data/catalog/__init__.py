@@ -2,9 +2,11 @@
 
 from mcl_bench.data.catalog.cub200 import Cub200
 from mcl_bench.data.catalog.digits import Digits
+from mcl_bench.data.catalog.dogs import Dogs
 from mcl_bench.data.catalog.elpv import Elpv
 from mcl_bench.data.catalog.folder import Folder
 from mcl_bench.data.catalog.parts import Parts
+from mcl_bench.data.catalog.pets import Pets
 from mcl_bench.data.catalog.source import (
     Dataset,
     DatasetFacts,
@@ -15,7 +17,16 @@ from mcl_bench.data.catalog.source import (
 )
 
 DATASETS: dict[str, Dataset] = {
-    dataset.facts.name: dataset for dataset in (Parts(), Elpv(), Digits(), Folder(), Cub200())
+    dataset.facts.name: dataset
+    for dataset in (
+        Cub200(),
+        Digits(),
+        Dogs(),
+        Elpv(),
+        Folder(),
+        Parts(),
+        Pets(),
+    )
 }
 
 __all__ = ["DATASETS", "Dataset", "DatasetFacts", "Example", "Member", "Picture", "Source"]
