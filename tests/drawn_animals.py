@@ -1,4 +1,4 @@
-"""Small drawn photographs of animals: a class has colours of its own, an image a size of its own."""
+"""Small drawn animals: a class has colours of its own, an image a size of its own."""
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -5,11 +5,10 @@ train_list.mat, test_list.mat    file_list (paths below Images/) and labels (fro
 file_list.mat                    the same of both; may be absent
 """
 
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from mcl_bench.data.catalog.listed import (
     ListedSource,
@@ -18,6 +17,7 @@ from mcl_bench.data.catalog.listed import (
     tell_absent,
     tell_orphans,
 )
+from mcl_bench.data.catalog.matlab import read_matlab
 from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
 from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
@@ -123,8 +123,11 @@ def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
 
     try:
         paths, labels = _columns(root / file)
-    except _UNREADABLE as error:
-        tell("corrupt", f"is no list in Matlab's format: {error or type(error).__name__}", row=None)
+    except OSError as error:
+        tell("corrupt", f"cannot be read: {error.strerror}", row=None)
+        return
+    except ValueError as error:
+        tell("corrupt", str(error), row=None)
         return
     if len(paths) != len(labels):
         tell("corrupt", f"has {len(paths)} files, but {len(labels)} labels", row=None)
@@ -149,33 +152,11 @@ def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
 
 
 def _columns(path: Path) -> tuple[list[str], list[float]]:
-    """The fields `file_list` (cells of text) and `labels`; one of _UNREADABLE if they aren't."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content: dict[str, Any] = loadmat(path, variable_names=("file_list", "labels"))
-    except MatReadError as error:
-        raise ValueError(str(error)) from error
-    for field in ("file_list", "labels"):
-        if field not in content:
-            raise ValueError(f"it has no field {field}")
-    paths = [str(cell.item()) for cell in content["file_list"].ravel()]
-    labels = [float(label) for label in content["labels"].ravel()]
-    return paths, labels
-
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-"""What scipy raises on a file that is none of Matlab's, is of a later format or is damaged."""
+    """The fields `file_list` (cells of text) and `labels`; OSError or ValueError if they aren't."""
+    content = read_matlab(path, ("file_list", "labels"))
+    files, labels = content["file_list"], content["labels"]
+    if not isinstance(files, list) or not isinstance(labels, np.ndarray):
+        raise ValueError("has other fields than cells file_list and numbers labels")
+    if not all(isinstance(file, str) for file in files):
+        raise ValueError("has cells in file_list that are no text")
+    return [str(file) for file in files], labels.tolist()
