@@ -1,5 +1,7 @@
 """Small drawn animals: a class has colours of its own, an image a size of its own."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -17,3 +19,9 @@ def drawn_animal(number: int, *, label: int) -> Image.Image:
     head = (left, top, left + 0.25 * width, top + 0.25 * height)
     brush.ellipse(head, fill=f"hsl({(151 * label + 180) % 360}, 80%, 30%)")
     return image
+
+
+def format_of(path: Path) -> str | None:
+    """What an image file is by its content, whatever its name says."""
+    with Image.open(path) as image:
+        return image.format

@@ -21,6 +21,7 @@ from mcl_bench.data.catalog import DATASETS
 from mcl_bench.data.catalog.source import Dataset, Fault, Source
 from mcl_bench.data.check import UNUSED
 from mcl_bench.records import DataError, TestGrant, UserError
+from mcl_bench.spec.defaults import SIZES
 from mcl_bench.spec.schema import DataSpec
 
 GRANT = TestGrant(cell="contract", key="0" * 16, seed=0, entry="0" * 64)
@@ -53,6 +54,7 @@ class DatasetContract:
         """The catalog has the dataset while its contract is held against it."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(DATASETS, spec.name, dataset)
+            patch.setitem(SIZES, spec.name, SIZES.get(spec.name, SIZES["folder"]))
             yield
 
     @pytest.fixture(scope="class")

@@ -11,7 +11,9 @@ from dogs_tree import write_dogs
 from drawn_animals import drawn_animal
 from pets_tree import write_pets
 
-from mcl_bench.data.catalog import DATASETS
+from mcl_bench.data.catalog import DATASETS, Dataset
+from mcl_bench.data.catalog.parts import Parts, PartsSource
+from mcl_bench.data.catalog.source import DatasetFacts, Member
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.testing import DatasetContract
 
@@ -75,3 +77,61 @@ class TestDatasets(DatasetContract):
 
 def test_every_data_set_is_held_to_the_contract() -> None:
     assert {name.split()[0] for name in (*TREES, *OTHERS)} == set(DATASETS)
+
+
+class Stripes(Parts):
+    """A set that the catalog doesn't have."""
+
+    facts = DatasetFacts(
+        name="stripes",
+        title="A set of one's own",
+        classes=None,
+        images="drawn",
+        citation="one's own",
+        licence="one's own",
+        needs_root=False,
+    )
+
+
+class TestOwnDataset(DatasetContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def spec(cls) -> DataSpec:
+        options = {"classes": 2, "train_per_class": 3, "test_per_class": 2, "size": 16}
+        return DataSpec(name="stripes", resize=16, crop=16, options=options)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def dataset(cls) -> Dataset:
+        return Stripes()
+
+
+class Broken(PartsSource):
+    """Members that are not those of `parts`: what `members` is set to."""
+
+    members: tuple[Member, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda members: members[::-1],
+        lambda members: (members[0], *members),
+        lambda members: tuple(one for one in members if one.label),
+        lambda members: (*members, Member(id="z", label=9, split="train")),
+    ],
+    ids=["unsorted", "twice", "untrained", "out of range"],
+)
+def test_the_contract_finds_members_that_break_it(
+    change: Callable[[tuple[Member, ...]], tuple[Member, ...]], tmp_path: Path
+) -> None:
+    spec = DataSpec(name="parts", options={"classes": 2, "train_per_class": 2})
+    members = Parts().open(spec, cache=tmp_path).members
+    source = Broken.__new__(Broken)
+    source._classes = ("a", "b")
+    contract = DatasetContract()
+    source.members = members
+    contract.test_members_are_sorted_and_every_class_is_used_in_training(source)
+    source.members = change(members)
+    with pytest.raises(AssertionError):
+        contract.test_members_are_sorted_and_every_class_is_used_in_training(source)
