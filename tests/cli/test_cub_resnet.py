@@ -88,5 +88,6 @@ def test_a_broken_list_is_told_with_file_and_line_and_exit_3(tmp_path: Path, tre
     labels = tree / "image_class_labels.txt"
     labels.write_text(labels.read_text().replace("\n4 1\n", "\n4 0\n"))
     done = mcl_bench("plan", FILE, f"data.root={tree}", *SMALL, home=tmp_path / "runs", code=3)
-    assert f"{labels}:4: image 4 has class 0" in done.stderr
+    assert f"{labels}:4: {tree}/images/001.Black_footed_Albatross/" in done.stderr
+    assert "has class 0, which is not in classes.txt" in done.stderr
     assert "labels count from 1" in done.stderr

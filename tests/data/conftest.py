@@ -1,10 +1,12 @@
-"""Folders of images that nobody prepared."""
+"""Folders of images that nobody prepared, and a tree in the layout of CUB-200-2011."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cub_tree import Bird, draw_cub
 from PIL import Image
 
 from mcl_bench.records import TestGrant
@@ -89,3 +91,20 @@ def wild(tmp_path: Path) -> Path:
 @pytest.fixture
 def grant() -> TestGrant:
     return TestGrant(cell="c", key="k", seed=1, entry="e")
+
+
+@pytest.fixture(scope="session")
+def drawn_cub(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Bird]]:
+    root = tmp_path_factory.mktemp("cub") / "CUB_200_2011"
+    return root, draw_cub(root, classes=3, train=3, test=2)
+
+
+@pytest.fixture
+def cub(drawn_cub: tuple[Path, list[Bird]], tmp_path: Path) -> Path:
+    """A tree of one's own: three classes, each of three training and two test images."""
+    return Path(shutil.copytree(drawn_cub[0], tmp_path / "data" / "CUB_200_2011"))
+
+
+@pytest.fixture
+def birds(drawn_cub: tuple[Path, list[Bird]]) -> list[Bird]:
+    return drawn_cub[1]

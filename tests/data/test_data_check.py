@@ -11,6 +11,7 @@ import torch
 
 from mcl_bench import data
 from mcl_bench.data.catalog.elpv import Elpv
+from mcl_bench.data.catalog.source import Fault
 from mcl_bench.records import DataError, TestGrant, UserError
 from mcl_bench.spec.schema import (
     CrossEntropySpec,
@@ -139,8 +140,8 @@ def test_check_writes_nothing(flat: Path, tmp_path: Path) -> None:
 
 def test_the_catalog_tells_its_facts() -> None:
     facts = {one.name: one for one in data.names()}
-    assert {"parts", "elpv", "digits", "folder", "cub200"} <= set(facts)
-    assert {"aircraft", "cars", "flowers102"} <= set(facts)
+    assert list(facts) == sorted(facts)
+    assert set(facts) >= {"aircraft", "cars", "cub200", "dogs", "elpv", "flowers102", "pets"}
     rootless = {name for name, one in facts.items() if not one.needs_root}
     assert rootless == {"parts", "elpv", "digits"}
     assert facts["elpv"].licence == "CC-BY-NC-SA-4.0"
@@ -168,19 +169,11 @@ def test_digits_are_those_of_scikit_learn(store: Path, grant: TestGrant) -> None
 
 @needs_elpv
 def test_elpv_has_its_four_grades(store: Path) -> None:
-    from mcl_bench.data.catalog.elpv import ElpvOptions, ElpvSource, _package_data
+    def labels(kind: str) -> list[int]:
+        spec = DataSpec(name="elpv", options={"types": kind})
+        return [member.label for member in Elpv().open(spec, cache=store).members]
 
-    counts = {
-        kind: np.bincount(
-            [
-                member.label
-                for member in ElpvSource(
-                    _package_data(), options=ElpvOptions(types=kind), cache=store
-                ).members
-            ]
-        ).tolist()
-        for kind in ("all", "mono", "poly")
-    }
+    counts = {kind: np.bincount(labels(kind)).tolist() for kind in ("all", "mono", "poly")}
     assert counts == {
         "all": [1508, 295, 106, 715],
         "mono": [588, 117, 56, 313],
@@ -206,3 +199,35 @@ def test_without_its_package_elpv_says_what_to_install(monkeypatch: pytest.Monke
         Elpv().check(DataSpec(name="elpv"))
     assert "pip install 'mcl-bench[elpv]'" in str(raised.value)
     assert raised.value.exit_code == 3
+
+
+def test_a_damaged_elpv_is_told_and_its_faults_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(1, 7):
+        (images / f"cell{number}.png").write_bytes(b"\x89PNG")
+    (images / "cell2.png").unlink()
+    (tmp_path / "labels.csv").write_text(
+        "images/cell1.png 0.0 mono\nimages/cell2.png 1.0 mono\nimages/cell3.png 0.5 mono\n"
+        "images/cell4.png  mono\nimages/cell5.png 0.3333333333333333 poly\n"
+        "images/cell1.png 0.0 mono\n../cell.png 0.0 mono\n"
+    )
+    monkeypatch.setattr("mcl_bench.data.catalog.elpv._package_data", lambda: tmp_path)
+    found: list[Fault] = []
+    root, source = Elpv().inspect(
+        DataSpec(name="elpv"), cache=tmp_path / "cache", report=found.append
+    )
+    assert root == tmp_path
+    assert [(fault.kind, fault.file) for fault in found] == [
+        ("label", "images/cell3.png"),
+        ("corrupt", "labels.csv"),
+        ("duplicate", "images/cell1.png"),
+        ("path", "../cell.png"),
+        ("orphan", "images/cell6.png"),
+        ("missing", "images/cell2.png"),
+    ]
+    assert [member.id for member in source.members] == ["images/cell1.png", "images/cell5.png"]
+    with pytest.raises(DataError, match=r"labels\.csv:3: images/cell3\.png has another grade"):
+        Elpv().open(DataSpec(name="elpv"), cache=tmp_path / "cache")

@@ -8,6 +8,7 @@ import pytest
 
 from mcl_bench import data
 from mcl_bench.data.catalog.folder import Folder, FolderSource
+from mcl_bench.data.catalog.source import Fault
 from mcl_bench.records import DataError, TestGrant, UserError
 from mcl_bench.spec.schema import DataSpec
 
@@ -120,8 +121,8 @@ def test_split_folders_may_be_written_with_capitals(
         ("train", None, "has no train/"),
         (None, "spare/x", "spare/ beside"),
         ("train/x", None, "at least two class folders, got 1"),
-        (None, "train/empty", "without an image: .*train/empty"),
-        (None, "test/z", "without an image: .*test/z"),
+        (None, "train/empty", "train/empty is a class folder without an image"),
+        (None, "test/z", "test/z is a class folder without an image"),
     ],
 )
 def test_a_tree_of_another_form_is_refused_by_name(
@@ -137,14 +138,14 @@ def test_a_tree_of_another_form_is_refused_by_name(
 
 def test_a_class_that_is_only_in_test_is_refused_by_name(split: Path) -> None:
     (split / "test" / "y").rename(split / "test" / "stranger")
-    with pytest.raises(DataError, match="no folder in train/: stranger"):
+    with pytest.raises(DataError, match="test/stranger is the folder of a class that has no"):
         FolderSource(split, cache=split / ".cache")
 
 
 def test_a_class_of_one_image_is_told_by_name(flat: Path) -> None:
     for number in (1, 2):
         (flat / "a" / f"{number:03d}.png").unlink()
-    with pytest.raises(DataError, match=r"only 1 image.*: a\n"):
+    with pytest.raises(DataError, match=r"a/000\.png is the only 1 image of its class"):
         FolderSource(flat, cache=flat / ".cache")
 
 
@@ -204,3 +205,25 @@ def test_the_digest_knows_path_bytes_and_class_and_nothing_else(flat: Path, tmp_
     assert renamed != first
     (moved / "a" / "zero.png").write_bytes((moved / "a" / "zero.png").read_bytes() + b"\0")
     assert digest(moved) not in (first, renamed)
+
+
+def test_each_fault_of_a_tree_is_listed_with_what_is_right(split: Path) -> None:
+    (split / "train" / "empty").mkdir()
+    (split / "test" / "stranger").mkdir()
+    (split / "test" / "x" / "000.png").rename(split / "test" / "stranger" / "000.png")
+    found: list[Fault] = []
+    listed = Folder().inspect(spec(split), cache=split / ".cache", report=found.append)
+    assert [(fault.kind, fault.file) for fault in found] == [
+        ("empty", "train/empty"),
+        ("label", "test/stranger"),
+    ]
+    assert listed is not None
+    assert listed[1].classes == ("x", "y")
+    assert len(listed[1].members) == 21
+
+
+def test_a_tree_of_another_form_lists_nothing(split: Path) -> None:
+    (split / "spare").mkdir()
+    found: list[Fault] = []
+    assert Folder().inspect(spec(split), cache=split / ".cache", report=found.append) is None
+    assert [(fault.kind, fault.file) for fault in found] == [("missing", ".")]

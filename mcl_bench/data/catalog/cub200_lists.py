@@ -1,319 +1,270 @@
-"""The lists of CUB-200-2011, read and held against one another.
+"""The lists of CUB-200-2011, held against one another.
 
-    images.txt              image path                   below images/, in the folder of its class
-    classes.txt             class name
-    image_class_labels.txt  image class                  both count from 1
-    train_test_split.txt    image 1|0                    1: a training image, 0: a test image
-    bounding_boxes.txt      image x y width height       pixels; may be absent
-    parts/parts.txt         part name                    may be absent
-    parts/part_locs.txt     image part x y 1|0           pixels; 1: visible; may be absent
+What one fault makes unclear is passed over from there on, so that it is told once.
 
 Legend: P parts.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mcl_bench.records import DataError
+from mcl_bench.data.catalog.cub200_rows import (
+    BOXES,
+    CLASSES,
+    IMAGES,
+    LABELS,
+    PARTS,
+    PLACES,
+    SPLIT,
+    WHOLE,
+    Form,
+    KeyT,
+    Rows,
+    ValueT,
+    read_rows,
+)
+from mcl_bench.data.catalog.listed import Listed
+from mcl_bench.data.catalog.source import FaultKind, Report
 
-REQUIRED = ("images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt")
+REQUIRED = (IMAGES.name, CLASSES.name, LABELS.name, SPLIT.name)
 """The lists without which there is no data set."""
 
-_WHOLE = "mend the line, or unpack the archive again"
 _FROM_1 = "labels count from 1, as classes.txt does; mend the line, or unpack the archive again"
 
 Floats = npt.NDArray[np.float64]
-KeyT = TypeVar("KeyT", int, tuple[int, int])
-ValueT = TypeVar("ValueT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedImage:
-    """One image as the lists have it.
-
-    `path` is relative to the root, `line` the one of images.txt. In pixels of the file: `box` is
-    x, y, width, height, `parts_P3` x, y and visible (1 or 0); each is absent with its list.
-    """
-
-    path: str
-    line: int
-    label: int
-    trained: bool
-    box: tuple[float, ...] | None
-    parts_P3: Floats | None
+Box = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lists:
     """What all lists tell: the classes that have images, in their order, and images by path.
 
-    `num_parts` is absent where one of the lists of parts is, `boxes` tells if boxes are there.
+    `named` are the paths of all images that have an id. In pixels of the file, by path: `boxes`
+    are x, y, width, height, `parts` P×3 of x, y and visible (1 or 0), in the order of parts.txt;
+    each is None where its list is absent. `num_parts` is the length of parts.txt.
     """
 
     classes: tuple[str, ...]
-    images: tuple[ListedImage, ...]
-    boxes: bool
+    images: tuple[Listed, ...]
+    named: frozenset[str]
+    boxes: Mapping[str, Box] | None
+    parts: Mapping[str, Floats] | None
     num_parts: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _List(Generic[KeyT, ValueT]):
-    """The rows of one file by their key: an image, a class, a part, or an image and a part."""
-
-    path: Path
-    rows: Mapping[KeyT, ValueT]
-    lines: Mapping[KeyT, int]
-
-    def fault(self, key: KeyT, words: str, remedy: str) -> DataError:
-        """What is wrong with a row, told with its place."""
-        return _fault(self.path, self.lines[key], words, remedy)
-
-
-def read_lists(root: Path) -> Lists:
+def read_lists(root: Path, report: Report) -> Lists | None:
     """The lists of a tree in the official layout; counts other than the official ones are fine.
 
-    Raises DataError, naming file and line, on a row of another form, a key twice, an image that is
-    not in every list, a class or part that is not known, an image in another class's folder, and
-    on a split without training images of every class or without test images.
+    None where one of the required lists holds nothing. Reported, with file and line, are rows of
+    another form, a key twice, an image that is not in every list, a class or part that is not
+    known, an image in another class's folder, and a split without training images of a class or
+    without test images. An image of which something is reported is left out.
     """
-    images = _read(root / "images.txt", "image path", _worded)
-    names = _read(root / "classes.txt", "class name", _worded)
-    labels = _read(root / "image_class_labels.txt", "image class", _numbered)
-    split = _read(root / "train_test_split.txt", "image 1|0", _flagged)
-    boxes = _if_there(root / "bounding_boxes.txt", "image x y width height", _boxed)
-    _check_names(names)
-    _check_paths(images)
-    _check_same_images(images, labels)
-    _check_same_images(images, split)
+    check = _Check(root, report)
+    names = check.read(CLASSES)
+    labels = check.read(LABELS)
+    split = check.read(SPLIT)
+    if not check.images.rows or names is None or labels is None or split is None:
+        return None
+    check.names(names)
+    check.same_images(labels, LABELS.kind)
+    check.same_images(split, SPLIT.kind)
+    boxes = check.read_if_there(BOXES)
     if boxes is not None:
-        _check_same_images(images, boxes)
-    _check_labels(images, labels, names)
-    _check_split(labels, split, names)
-    parts = _parts(root, images)
-    used = set(labels.rows.values())
+        check.same_images(boxes, "missing")
+    check.labels(labels, names)
+    check.split(labels, split, names)
+    parts = check.parts()
+    used = {labels.rows[number] for number in check.sound}
     order = {number: label for label, number in enumerate(n for n in names.rows if n in used)}
-    listed = [
-        ListedImage(
-            path=f"images/{path}",
-            line=images.lines[number],
+    images = [
+        Listed(
+            path=path,
             label=order[labels.rows[number]],
-            trained=split.rows[number],
-            box=None if boxes is None else boxes.rows[number],
-            parts_P3=None if parts is None else parts[number],
+            split="train" if split.rows[number] else "test",
+            place=f"{IMAGES.name}:{check.images.lines[number]}",
         )
-        for number, path in images.rows.items()
+        for number, path in check.sound.items()
     ]
+    paths = check.sound.items()
     return Lists(
         classes=tuple(names.rows[number] for number in order),
-        images=tuple(sorted(listed, key=lambda image: image.path)),
-        boxes=boxes is not None,
-        num_parts=None if parts is None else len(next(iter(parts.values()))),
+        images=tuple(sorted(images, key=lambda image: image.path)),
+        named=frozenset(check.paths.values()),
+        boxes=None if boxes is None else {path: boxes.rows[number] for number, path in paths},
+        parts=None if parts is None else {path: parts[number] for number, path in paths},
+        num_parts=check.num_parts,
     )
 
 
-def _read(
-    path: Path, form: str, parse: Callable[[str], tuple[KeyT, ValueT]]
-) -> _List[KeyT, ValueT]:
-    """The rows of one file, in its order; `form` tells people what a row is."""
-    try:
-        content = path.read_bytes()
-        texts = content.decode().split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _fault(path, line, "this line is no text in UTF-8") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", key="data.root") from error
-    rows: dict[KeyT, ValueT] = {}
-    lines: dict[KeyT, int] = {}
-    for line, text in enumerate(texts, start=1):
-        if not text.strip():
-            continue
-        try:
-            key, value = parse(text.strip())
-        except ValueError as error:
-            raise _fault(path, line, f"a row must be `{form}`, got {text.strip()!r}") from error
-        if key in rows:
-            words = " ".join(form.split()[: 1 if isinstance(key, int) else 2])
-            raise _fault(
-                path, line, f"{words} {_key(key)} is here twice, first in line {lines[key]}"
-            )
-        rows[key], lines[key] = value, line
-    if not rows:
-        raise _fault(path, 1, f"must have rows `{form}`, got none")
-    return _List(path=path, rows=rows, lines=lines)
+class _Check:
+    """The images of one tree while its lists are read; `sound` loses those with a fault.
 
+    `paths` and `sound` have paths relative to the root by the images' ids.
+    """
 
-def _if_there(
-    path: Path, form: str, parse: Callable[[str], tuple[KeyT, ValueT]]
-) -> _List[KeyT, ValueT] | None:
-    return _read(path, form, parse) if path.exists() else None
+    def __init__(self, root: Path, report: Report) -> None:
+        self._root = root
+        self._report = report
+        self._strangers: set[int] = set()
+        self._doubtful: set[int] = set()
+        self.num_parts: int | None = None
+        self.paths: dict[int, str] = {}
+        self.images = self.read(IMAGES) or Rows[int, str](name=IMAGES.name)
+        self.paths = {number: f"images/{path}" for number, path in self.images.rows.items()}
+        self.sound = dict(self.paths)
+        self._check_paths()
 
+    def read(self, form: Form[KeyT, ValueT]) -> Rows[KeyT, ValueT] | None:
+        """The rows of one list; None if it has none, which has been reported."""
+        return read_rows(self._root, form, paths=self.paths, report=self._report)
 
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(text)
-    return int(text)
+    def read_if_there(self, form: Form[KeyT, ValueT]) -> Rows[KeyT, ValueT] | None:
+        """The rows of a list that may be absent."""
+        return self.read(form) if (self._root / form.name).exists() else None
 
+    def names(self, names: Rows[int, str]) -> None:
+        """A class's name is its folder's: no two alike, and no path in it."""
+        first: dict[str, int] = {}
+        for number, name in names.rows.items():
+            if name in (".", "..") or "/" in name:
+                fault = names.fault(number, "path", f"{name!r} is no name of a folder")
+            elif name in first:
+                words = f"{name} is also the name of class {first[name]}"
+                fault = names.fault(number, "duplicate", words)
+            else:
+                first[name] = number
+                continue
+            self._doubtful.add(number)
+            self._report(fault)
 
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(text)
-    return text == "1"
-
-
-def _pixels(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _worded(text: str) -> tuple[int, str]:
-    number, words = text.split(maxsplit=1)
-    return _natural(number), words
-
-
-def _numbered(text: str) -> tuple[int, int]:
-    number, other = text.split()
-    return _natural(number), _natural(other)
-
-
-def _flagged(text: str) -> tuple[int, bool]:
-    number, flag = text.split()
-    return _natural(number), _flag(flag)
-
-
-def _boxed(text: str) -> tuple[int, tuple[float, ...]]:
-    number, *fields = text.split()
-    x, y, width, height = map(_pixels, fields)
-    if width <= 0 or height <= 0:
-        raise ValueError(text)
-    return _natural(number), (x, y, width, height)
-
-
-def _located(text: str) -> tuple[tuple[int, int], tuple[float, ...]]:
-    image, part, x, y, visible = text.split()
-    return (_natural(image), _natural(part)), (_pixels(x), _pixels(y), float(_flag(visible)))
-
-
-def _check_names(names: _List[int, str]) -> None:
-    """A class's name is its folder's: no two alike, and no path in it."""
-    first: dict[str, int] = {}
-    for number, name in names.rows.items():
-        if name in (".", "..") or "/" in name:
-            raise names.fault(number, f"{name!r} is no name of a folder", _WHOLE)
-        if name in first:
-            raise names.fault(number, f"{name} is also the name of class {first[name]}", _WHOLE)
-        first[name] = number
-
-
-def _check_paths(images: _List[int, str]) -> None:
-    first: dict[str, int] = {}
-    for number, path in images.rows.items():
-        steps = path.split("/")
-        if len(steps) < 2 or not {"", ".", ".."}.isdisjoint(steps):
-            raise images.fault(
-                number,
-                f"image {number} must be a path like 001.Name_of_class/photo.jpg below images/, "
-                f"got {path!r}",
-                _WHOLE,
-            )
-        if path in first:
-            raise images.fault(
-                number,
-                f"{path} is image {first[path]} and image {number}",
-                "take one of them away, in every list",
-            )
-        first[path] = number
-
-
-def _check_same_images(images: _List[int, str], other: _List[int, ValueT]) -> None:
-    for number in other.rows:
-        if number not in images.rows:
-            raise other.fault(
-                number,
-                f"image {number} is not in {images.path.name}",
-                f"take the line away, or add the image to {images.path.name}",
-            )
-    for number, path in images.rows.items():
-        if number not in other.rows:
-            raise images.fault(
-                number,
-                f"image {number} ({path}) is not in {other.path.name}",
-                f"add it to {other.path.name}, or take it away from every list",
-            )
-
-
-def _check_labels(images: _List[int, str], labels: _List[int, int], names: _List[int, str]) -> None:
-    """Each image lies in its class's folder, which labels that are off by one don't tell."""
-    for number, label in labels.rows.items():
-        if label not in names.rows:
-            raise labels.fault(
-                number,
-                f"image {number} has class {label}, which is not in {names.path.name} "
-                f"({min(names.rows)} to {max(names.rows)})",
-                _FROM_1,
-            )
-        folder, name = images.rows[number].split("/")[0], names.rows[label]
-        if folder != name:
-            raise labels.fault(
-                number,
-                f"image {number} has class {label} ({name}), but it lies in images/{folder}/",
-                _FROM_1,
-            )
-
-
-def _check_split(labels: _List[int, int], split: _List[int, bool], names: _List[int, str]) -> None:
-    learnt = {labels.rows[number] for number, trained in split.rows.items() if trained}
-    for number, label in labels.rows.items():
-        if label not in learnt:
-            raise split.fault(
-                number,
-                f"class {names.rows[label]} has no training image (1)",
-                "mark some of its images with 1, or take them all away from every list",
-            )
-    if all(split.rows.values()):
-        raise split.fault(
-            next(iter(split.rows)), "no image is a test image (0), all are marked with 1", _WHOLE
-        )
-
-
-def _parts(root: Path, images: _List[int, str]) -> dict[int, Floats] | None:
-    """x, y and visible of every part (P×3, in the order of parts.txt) by image."""
-    names = _if_there(root / "parts" / "parts.txt", "part name", _worded)
-    places = _if_there(root / "parts" / "part_locs.txt", "image part x y 1|0", _located)
-    if names is None or places is None:
-        return None
-    for key in places.rows:
-        for number, known in zip(key, (images, names), strict=True):
-            if number not in known.rows:
-                kind = "image" if known is images else "part"
-                raise places.fault(
-                    key, f"{kind} {number} is not in {known.path.name}", "take the line away"
-                )
-    for number in images.rows:
-        for part, name in names.rows.items():
-            if (number, part) not in places.rows:
-                raise images.fault(
+    def same_images(self, other: Rows[int, ValueT], kind: FaultKind) -> None:
+        """A list has exactly the images that images.txt has; `kind`: what one without a row is."""
+        for number in other.rows:
+            self._known(number, number, other)
+        for number in list(self.sound):
+            if number in other.rows:
+                continue
+            if other.may_hold(number):
+                del self.sound[number]
+            else:
+                self._tell(
+                    self.images,
                     number,
-                    f"part {part} ({name}) of image {number} is not in {places.path.name}",
-                    f"add it there, invisible if need be: {number} {part} 0.0 0.0 0",
+                    kind,
+                    f"is not in {other.name}",
+                    f"add image {number} to {other.name}, or take it away from every list",
                 )
-    return {
-        number: np.array([places.rows[number, part] for part in names.rows])
-        for number in images.rows
-    }
 
+    def labels(self, labels: Rows[int, int], names: Rows[int, str]) -> None:
+        """Each image lies in its class's folder, which labels that are off by one don't tell."""
+        for number, path in list(self.sound.items()):
+            label, folder = labels.rows[number], path.split("/")[1]
+            if label in self._doubtful or (label not in names.rows and names.may_hold(label)):
+                del self.sound[number]
+            elif label not in names.rows:
+                known = f"{min(names.rows)} to {max(names.rows)}"
+                words = f"has class {label}, which is not in {names.name} ({known})"
+                self._tell(labels, number, "label", words, _FROM_1)
+            elif folder != names.rows[label]:
+                words = f"has class {label} ({names.rows[label]}), but it lies in images/{folder}/"
+                self._tell(labels, number, "label", words, _FROM_1)
 
-def _fault(path: Path, line: int, words: str, remedy: str | None = None) -> DataError:
-    return DataError(f"{path}:{line}: {words}", key="data.root", remedy=remedy or _WHOLE)
+    def split(self, labels: Rows[int, int], split: Rows[int, bool], names: Rows[int, str]) -> None:
+        """Each class has training images, and some image is a test image.
 
+        Images that are left out count for their class here: their own fault is told.
+        """
+        learnt = {path.split("/")[1] for n, path in self.paths.items() if split.rows.get(n, True)}
+        for number in self.sound:
+            name = names.rows[labels.rows[number]]
+            if name not in learnt:
+                learnt.add(name)
+                words = f"class {name} has no training image (1)"
+                remedy = "mark some of its images with 1, or take them all away from every list"
+                self._report(split.fault(number, "split", words, remedy=remedy))
+        if all(split.rows.values()) and not split.lost:
+            words = "no image is a test image (0), all are marked with 1"
+            self._report(split.fault(next(iter(split.rows)), "split", words))
 
-def _key(key: int | tuple[int, int]) -> str:
-    return str(key) if isinstance(key, int) else f"{key[0]} {key[1]}"
+    def parts(self) -> dict[int, Floats] | None:
+        """x, y and visible of every part (P×3, in the order of parts.txt) by image."""
+        names, places = self.read_if_there(PARTS), self.read_if_there(PLACES)
+        if names is None or places is None:
+            return None
+        self.num_parts = len(names.rows)
+        unknown: set[int] = set()
+        for image, part in places.rows:
+            if not self._known((image, part), image, places):
+                continue
+            if part not in names.rows and part not in unknown and not names.may_hold(part):
+                unknown.add(part)
+                words = f"part {part} is not in parts.txt"
+                self._report(
+                    places.fault((image, part), "corrupt", words, remedy="take the line away")
+                )
+        for number in list(self.sound):
+            self._check_places(number, names, places)
+        return {
+            number: np.array([places.rows[number, part] for part in names.rows])
+            for number in self.sound
+        }
+
+    def _check_paths(self) -> None:
+        first: dict[str, int] = {}
+        for number, path in self.images.rows.items():
+            steps = path.split("/")
+            if len(steps) < 2 or not {"", ".", ".."}.isdisjoint(steps) or "\0" in path:
+                words = f"must be a path like images/001.Name_of_class/photo.jpg, got {path!r}"
+                self._tell(self.images, number, "path", words)
+            elif path in first:
+                words = f"is image {first[path]} and image {number}"
+                remedy = "take one of them away, in every list"
+                self._tell(self.images, number, "duplicate", words, remedy)
+            else:
+                first[path] = number
+
+    def _check_places(
+        self,
+        number: int,
+        names: Rows[int, str],
+        places: Rows[tuple[int, int], tuple[float, ...]],
+    ) -> None:
+        """Whether every part of an image has a place; the first without one is told."""
+        for part, name in names.rows.items():
+            if (number, part) in places.rows:
+                continue
+            if places.may_hold(number):
+                del self.sound[number]
+            else:
+                words = f"has no row for part {part} ({name}) in {places.name}"
+                remedy = f"add it there, invisible if need be: {number} {part} 0.0 0.0 0"
+                self._tell(self.images, number, "missing", words, remedy)
+            return
+
+    def _known(self, key: KeyT, number: int, other: Rows[KeyT, ValueT]) -> bool:
+        """Whether images.txt has this image; it is told once if it hasn't."""
+        if number in self.images.rows:
+            return True
+        if number not in self._strangers and not self.images.may_hold(number):
+            self._strangers.add(number)
+            words = f"image {number} is not in {self.images.name}"
+            remedy = f"take the line away, or add the image to {self.images.name}"
+            self._report(other.fault(key, "missing", words, remedy=remedy))
+        return False
+
+    def _tell(
+        self,
+        rows: Rows[int, ValueT],
+        number: int,
+        kind: FaultKind,
+        words: str,
+        remedy: str = WHOLE,
+    ) -> None:
+        """Report a fault of an image, told with its row in a list, and leave the image out."""
+        self._report(rows.fault(number, kind, words, file=self.paths[number], remedy=remedy))
+        self.sound.pop(number, None)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcl_bench.data.catalog.options import no_root, parse_options
-from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
+from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Report
 from mcl_bench.data.listing import source_digest
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
@@ -30,8 +30,8 @@ class Digits:
         citation="Alpaydin and Kaynak 1998, doi 10.24432/C50P49",
         licence="CC-BY-4.0",
         needs_root=False,
-        notes="no official test split: data.test is cut; flipping a digit changes its meaning, "
-        "so use augment: none",
+        notes="no official test split: data.test is cut",
+        traps=("flipping a digit changes its meaning, so use augment: none",),
     )
 
     def check(self, data: DataSpec) -> None:
@@ -46,6 +46,16 @@ class Digits:
     def open(self, data: DataSpec, *, cache: Path) -> "DigitsSource":  # noqa: ARG002
         """The digits, read from scikit-learn."""
         return DigitsSource()
+
+    def inspect(
+        self,
+        data: DataSpec,
+        *,
+        cache: Path,
+        report: Report,  # noqa: ARG002  nothing of the digits lies in files of ours
+    ) -> "tuple[Path, DigitsSource]":
+        """The digits, which lie in no files that could be wrong."""
+        return Path(), self.open(data, cache=cache)
 
 
 class DigitsSource:

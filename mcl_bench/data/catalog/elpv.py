@@ -2,17 +2,22 @@
 
 import functools
 import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mcl_bench.data.catalog.image_files import identity, image_files
 from mcl_bench.data.catalog.options import no_root, parse_options
-from mcl_bench.data.catalog.source import DatasetFacts, Example, Member
+from mcl_bench.data.catalog.source import DatasetFacts, Example, Fault, FaultKind, Member, Report
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
 
 _INSTALL = "pip install 'mcl-bench[elpv]'"
+_AGAIN = f"{_INSTALL} --force-reinstall"
+_TABLE = "labels.csv"
 _GRADES = ("0", "1/3", "2/3", "1")
 
 
@@ -35,8 +40,12 @@ class Elpv:
         "Deitsch et al. 2021, doi 10.1007/s00138-021-01191-9",
         licence="CC-BY-NC-SA-4.0",
         needs_root=False,
-        notes="data.options: types (all, mono, poly); no official test split: data.test is cut; "
-        "cells of one module may fall on both sides, the modules are not told",
+        notes="data.options: types (all, mono, poly); no official test split: data.test is cut",
+        traps=(
+            "the modules are not told: cells cut out of one module's photograph may fall on both "
+            "sides of a split, which makes scores better than they would be on new modules",
+            "no official split: numbers of other work are on other splits",
+        ),
     )
 
     def check(self, data: DataSpec) -> None:
@@ -52,16 +61,50 @@ class Elpv:
     def open(self, data: DataSpec, *, cache: Path) -> "ElpvSource":
         """The photographs of the chosen types, read from the installed package."""
         options = parse_options(ElpvOptions, data.options, dataset="elpv")
-        return ElpvSource(_package_data(), options=options, cache=cache)
+        root = _package_data()
+        rows = list(_rows(root, _refuse(root)))
+        return ElpvSource(root, rows=rows, options=options, cache=cache)
+
+    def inspect(self, data: DataSpec, *, cache: Path, report: Report) -> "tuple[Path, ElpvSource]":
+        """The package's folder and what is right of its photographs; other things are reported."""
+        options = parse_options(ElpvOptions, data.options, dataset="elpv")
+        root = _package_data()
+        rows = list(_rows(root, report))
+        named = {line.split(maxsplit=1)[0] for line in _lines(root) if line.strip()}
+        for path in image_files(root / "images"):
+            name = identity(path, root)
+            if name not in named:
+                report(_fault("orphan", name, f"has no row in {_TABLE}"))
+        there = []
+        for row in rows:
+            if (root / row.id).is_file():
+                there.append(row)
+            else:
+                report(_fault("missing", row.id, "does not exist", place=row.place))
+        return root, ElpvSource(root, rows=there, options=options, cache=cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One row of the table: a photograph, its grade as a class, and its type (mono or poly)."""
+
+    id: str
+    grade: int
+    type: str
+    place: str
 
 
 class ElpvSource:
     """The photographs that lie in one folder beside their `labels.csv`."""
 
-    def __init__(self, root: Path, *, options: ElpvOptions, cache: Path) -> None:
+    def __init__(
+        self, root: Path, *, rows: Iterable[_Row], options: ElpvOptions, cache: Path
+    ) -> None:
         self._root = root
         self._cache = cache
-        self._members = tuple(_members(root / "labels.csv", types=options.types))
+        chosen = [row for row in rows if options.types in ("all", row.type)]
+        members = [Member(id=row.id, label=row.grade, split=None) for row in chosen]
+        self._members = tuple(sorted(members, key=lambda member: member.id))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -103,29 +146,59 @@ def _package_data() -> Path:
             remedy=_INSTALL,
         )
     root = Path(spec.origin).parent / "data"
-    if not (root / "labels.csv").is_file():
+    if not (root / _TABLE).is_file():
         raise DataError(
-            f"the package elpv-dataset is damaged: {root / 'labels.csv'} is absent",
+            f"the package elpv-dataset is damaged: {root / _TABLE} is absent",
             key="data.name",
-            remedy=f"{_INSTALL} --force-reinstall",
+            remedy=_AGAIN,
         )
     return root
 
 
-def _members(table: Path, *, types: str) -> list[Member]:
-    """The rows `path probability type` of labels.csv; thirds are compared with a tolerance."""
-    members = []
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+def _rows(root: Path, report: Report) -> Iterator[_Row]:
+    """The rows `path probability type` of the table; thirds are compared with a tolerance.
+
+    Rows of another form, other grades, and a photograph twice are reported.
+    """
+    places: dict[str, str] = {}
+    for number, line in enumerate(_lines(root), start=1):
+        place = f"{_TABLE}:{number}"
         if not line.strip():
             continue
         try:
             path, probability, kind = line.split()
             thirds = float(probability) * 3
-        except ValueError as error:
-            raise DataError(f"{table}:{number}: not a row of labels: {line!r}") from error
-        grade = round(thirds)
-        if abs(thirds - grade) > 0.01 or not 0 <= grade <= 3:
-            raise DataError(f"{table}:{number}: the grade must be 0, 1/3, 2/3 or 1, got {line!r}")
-        if types in ("all", kind):
-            members.append(Member(id=path, label=grade, split=None))
-    return sorted(members, key=lambda member: member.id)
+            grade = round(thirds)
+        except (ValueError, OverflowError):
+            report(_fault("corrupt", _TABLE, f"is not a row of labels: {line!r}", place=place))
+            continue
+        if not path.startswith("images/") or ".." in path.split("/"):
+            report(_fault("path", path, "must lie in images/", place=place))
+        elif abs(thirds - grade) > 0.01 or not 0 <= grade <= 3:
+            words = f"has another grade than 0, 1/3, 2/3 or 1: {line!r}"
+            report(_fault("label", path, words, place=place))
+        elif path in places:
+            words = f"is here twice, first in {places[path]}"
+            report(_fault("duplicate", path, words, place=place))
+        else:
+            places[path] = place
+            yield _Row(id=path, grade=grade, type=kind, place=place)
+
+
+def _lines(root: Path) -> list[str]:
+    return (root / _TABLE).read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _fault(kind: FaultKind, file: str, words: str, *, place: str | None = None) -> Fault:
+    return Fault(kind=kind, file=file, detail=words, place=place, remedy=_AGAIN)
+
+
+def _refuse(root: Path) -> Report:
+    """A report that raises the first fault it is told as a DataError."""
+
+    def raise_it(fault: Fault) -> None:
+        named = "" if fault.file == _TABLE else f"{fault.file} "
+        rule = f"{root / str(fault.place)}: {named}{fault.detail}"
+        raise DataError(rule, key="data.name", remedy=fault.remedy)
+
+    return raise_it

@@ -7,11 +7,13 @@ passed over.
 
 import functools
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mcl_bench.data.catalog.image_files import EXTENSIONS, identity, image_files, passed_over
+from mcl_bench.data.catalog.listed import refuse
 from mcl_bench.data.catalog.options import parse_options
-from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Split
+from mcl_bench.data.catalog.source import DatasetFacts, Example, Fault, Member, Report, Split
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError, UserError
 from mcl_bench.spec.model import Model
@@ -55,36 +57,47 @@ class Folder:
         return ("test",) if "test" in _split_folders(_root(data)) else ()
 
     def open(self, data: DataSpec, *, cache: Path) -> "FolderSource":
-        """List the tree's images."""
+        """List the tree's images; DataError where one could not be used."""
         return FolderSource(_root(data), cache=cache)
+
+    def inspect(
+        self, data: DataSpec, *, cache: Path, report: Report
+    ) -> "tuple[Path, FolderSource] | None":
+        """The root and what is right of its images, every fault of the tree being reported."""
+        root = _root(data)
+        if not _split_folders(root, report):
+            return None
+        return root, FolderSource(root, cache=cache, report=report)
 
 
 class FolderSource:
-    """The images of one tree, listed when this is made, read when asked for."""
+    """The images of one tree, listed when this is made, read when asked for.
 
-    def __init__(self, root: Path, *, cache: Path) -> None:
+    What is wrong is told to `report`; without one it is a DataError.
+    """
+
+    def __init__(self, root: Path, *, cache: Path, report: Report | None = None) -> None:
         self._root = root
         self._cache = cache
         splits = _split_folders(root)
         found = {
             (split, folder.name): list(image_files(folder))
             for split, place in splits.items()
-            for folder in _class_folders(place)
+            for folder in _folders(place)
         }
-        empty = [str(splits[split] / name) for (split, name), files in found.items() if not files]
-        if empty:
-            raise DataError(
-                f"class folders without an image: {_some(empty)}",
-                key="data.root",
-                remedy=f"take them away; images end in {' '.join(sorted(EXTENSIONS))}",
-            )
-        self._classes = tuple(sorted({name for split, name in found if split != "test"}))
-        _check_classes(found, root)
+        faults = list(_faults(found, root, splits))
+        if faults and report is None:
+            raise _refusal(root, faults)
+        for fault in faults:
+            assert report is not None, "faults have been refused"
+            report(fault)
+        trained = _trained(found)
+        self._classes = tuple(sorted(name for name in trained if found[trained[name], name]))
         number = {name: label for label, name in enumerate(self._classes)}
         self._paths: dict[str, Path] = {}
         members = []
         for (split, name), files in found.items():
-            for path in files:
+            for path in files if name in number else ():
                 member = Member(id=identity(path, root), label=number[name], split=split)
                 self._paths[member.id] = path
                 members.append(member)
@@ -136,69 +149,108 @@ def _root(data: DataSpec) -> Path:
     return root
 
 
-def _split_folders(root: Path) -> dict[Split | None, Path]:
-    """The folder of each split; {None: root} where the class folders lie in the root itself."""
+def _split_folders(root: Path, report: Report | None = None) -> dict[Split | None, Path]:
+    """The folder of each split; {None: root} where the class folders lie in the root itself.
+
+    Folders that lie otherwise are reported, and none is known then; without `report` they are a
+    DataError.
+    """
+    report = report or refuse(root)
     folders = _folders(root)
     named = {folder.name.lower(): folder for folder in folders}
     known = set(_SPLIT_FOLDERS.values())
     nested = [name for name in known & set(named) if _folders(named[name])]
     if not nested and not (named and set(named) <= known):
-        _class_folders(root)
-        return {None: root}
+        return {None: root} if _hold_classes([root], root, report) else {}
     missing = {"train", "test"} - set(named)
     strangers = set(named) - known
     if missing or strangers:
         lacks = [f"has no {name}/" for name in sorted(missing)]
         also = [f"has {_some([f'{named[name].name}/' for name in sorted(strangers)])} beside them"]
-        raise DataError(
-            f"{root} must hold train/ and test/ (and may hold val/), or class folders only; "
-            f"it {' and '.join(lacks or also)}",
-            key="data.root",
-            remedy="without train/ and test/, a test split is cut from the class folders",
+        report(
+            Fault(
+                kind="missing",
+                file=".",
+                detail="must hold train/ and test/ (and may hold val/), or class folders only; "
+                f"it {' and '.join(lacks or also)}",
+                remedy="without train/ and test/, a test split is cut from the class folders",
+            )
         )
+        return {}
     places: dict[Split | None, Path] = {
         split: named[name] for split, name in _SPLIT_FOLDERS.items() if name in named
     }
-    for place in places.values():
-        _class_folders(place)
-    return places
+    return places if _hold_classes(places.values(), root, report) else {}
+
+
+def _hold_classes(places: Iterable[Path], root: Path, report: Report) -> bool:
+    """Whether each place holds two class folders or more; one that doesn't is reported."""
+    scant = [place for place in places if len(_folders(place)) < 2]
+    for place in scant:
+        report(
+            Fault(
+                kind="missing",
+                file=identity(place, root),
+                detail=f"must hold at least two class folders, got {len(_folders(place))}",
+                remedy="put the images of each class into a folder of its own",
+            )
+        )
+    return not scant
 
 
 def _folders(place: Path) -> list[Path]:
+    """The folders in `place`, sorted by name."""
     return sorted(
         entry for entry in place.iterdir() if entry.is_dir() and not passed_over(entry.name)
     )
 
 
-def _class_folders(place: Path) -> list[Path]:
-    """The class folders in `place`, sorted by name; DataError if there are fewer than two."""
-    folders = _folders(place)
-    if len(folders) < 2:
-        raise DataError(
-            f"{place} must hold at least two class folders, got {len(folders)}",
-            key="data.root",
-            remedy="put the images of each class into a folder of its own",
-        )
-    return folders
+def _trained(found: Mapping[tuple[Split | None, str], object]) -> dict[str, Split | None]:
+    """The classes that can be trained, by name, with the split that their images lie in."""
+    return {name: split for split, name in found if split in (None, "train")}
 
 
-def _check_classes(found: dict[tuple[Split | None, str], list[Path]], root: Path) -> None:
-    """DataError where a class could not be trained or not be scored."""
-    trained = {name for split, name in found if split in (None, "train")}
-    orphans = sorted({name for _, name in found} - trained)
-    if orphans:
-        raise DataError(
-            f"classes of {root} that have no folder in train/: {_some(orphans)}", key="data.root"
-        )
-    lonely = sorted(name for (split, name), files in found.items() if not split and len(files) < 2)
-    if lonely:
-        raise DataError(
-            f"classes of {root} with only 1 image, which cannot be both trained and tested: "
-            f"{_some(lonely)}",
-            key="data.root",
-            remedy="add images or take these folders away; 3 images serve train, validation "
-            "and test",
-        )
+def _faults(
+    found: Mapping[tuple[Split | None, str], list[Path]],
+    root: Path,
+    splits: Mapping[Split | None, Path],
+) -> Iterator[Fault]:
+    """Each class folder without an image, and each class that can't be trained or be scored."""
+    trained = _trained(found)
+    for (split, name), files in found.items():
+        folder = identity(splits[split] / name, root)
+        if not files:
+            yield Fault(
+                kind="empty",
+                file=folder,
+                detail="is a class folder without an image",
+                remedy=f"take it away; images end in {' '.join(sorted(EXTENSIONS))}",
+            )
+        if name not in trained:
+            yield Fault(
+                kind="label",
+                file=folder,
+                detail="is the folder of a class that has no folder in train/",
+                remedy="add one with images to train/, or take this one away",
+            )
+        if split is None and len(files) == 1:
+            yield Fault(
+                kind="split",
+                file=identity(files[0], root),
+                detail="is the only 1 image of its class, which cannot be both trained and tested",
+                remedy="add images or take the folder away; 3 images serve train, validation "
+                "and test",
+            )
+
+
+def _refusal(root: Path, faults: Sequence[Fault]) -> DataError:
+    """The first fault, and the names of those like it."""
+    first = faults[0]
+    alike = [fault.file for fault in faults[1:] if fault.kind == first.kind]
+    also = f"; the same goes for {_some(alike)}" if alike else ""
+    return DataError(
+        f"{root / first.file} {first.detail}{also}", key="data.root", remedy=first.remedy
+    )
 
 
 def _some(names: list[str]) -> str:

@@ -113,9 +113,14 @@ def find_root(data: DataSpec, *, facts: DatasetFacts, required: Sequence[str]) -
             remedy=f"root: ${{oc.env:MCL_DATA,data}}/{facts.folder}\n  {advice(facts)}",
         )
     given = Path(data.root).expanduser()
+    remedy = (
+        f"{advice(facts)}, so that {given.absolute() / required[0]} exists;\n  where it lies "
+        f"elsewhere, name it by data.root=PATH/{facts.folder}, or set MCL_DATA=PATH and have\n  "
+        f"root: ${{oc.env:MCL_DATA,data}}/{facts.folder}"
+    )
     if not given.is_dir():
         state = "is not a folder" if given.exists() else "does not exist"
-        raise DataError(f"data.root {data.root!r} {state}", key="data.root", remedy=advice(facts))
+        raise DataError(f"data.root {data.root!r} {state}", key="data.root", remedy=remedy)
     inner = given / str(facts.folder)
     trees = [tree for tree in (given, inner) if any((tree / name).exists() for name in required)]
     if len(trees) > 1:
@@ -129,7 +134,7 @@ def find_root(data: DataSpec, *, facts: DatasetFacts, required: Sequence[str]) -
         raise DataError(
             f"data.root {data.root!r} holds none of {', '.join(required)}",
             key="data.root",
-            remedy=advice(facts),
+            remedy=remedy,
         )
     return trees[0]
 
@@ -148,10 +153,9 @@ def keep_present(
     images: Iterable[Listed], *, root: Path, facts: DatasetFacts, report: Report
 ) -> Iterator[Listed]:
     """The images that are there; others are reported as missing, or as no path below the root."""
-    inside = os.path.realpath(root)
     for image in images:
         path = root / image.path
-        if not _below(image.path) or not os.path.realpath(path).startswith(inside + os.sep):
+        if not _below(image.path):
             report(
                 Fault(
                     kind="path",

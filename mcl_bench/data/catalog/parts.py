@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mcl_bench.data.catalog import parts_drawing
 from mcl_bench.data.catalog.options import no_root, parse_options
-from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Split
+from mcl_bench.data.catalog.source import DatasetFacts, Example, Member, Report, Split
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
 
@@ -51,6 +51,16 @@ class Parts:
     def open(self, data: DataSpec, *, cache: Path) -> "PartsSource":  # noqa: ARG002
         """The drawn images; nothing is drawn before it is read."""
         return PartsSource(parse_options(PartsOptions, data.options, dataset="parts"))
+
+    def inspect(
+        self,
+        data: DataSpec,
+        *,
+        cache: Path,
+        report: Report,  # noqa: ARG002  what is drawn can't be wrong
+    ) -> "tuple[Path, PartsSource]":
+        """The drawn images, which lie in no files that could be wrong."""
+        return Path(), self.open(data, cache=cache)
 
 
 class PartsSource:

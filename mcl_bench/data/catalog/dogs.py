@@ -1,0 +1,162 @@
+"""`dogs`: Stanford Dogs, photographs of 120 breeds out of ImageNet, in their official layout.
+
+Images/n02085620-Chihuahua/n02085620_5927.jpg
+train_list.mat, test_list.mat    file_list (paths below Images/) and labels (from 1)
+file_list.mat                    the same of both; may be absent
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mcl_bench.data.catalog.listed import (
+    ListedSource,
+    find_root,
+    refuse,
+    tell_absent,
+    tell_orphans,
+)
+from mcl_bench.data.catalog.matlab import read_matlab
+from mcl_bench.data.catalog.options import no_official_validation, parse_options
+from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
+from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
+
+_FOLDER = "stanford_dogs"
+_PAGE = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
+_LISTS: dict[str, Split] = {"train_list.mat": "train", "test_list.mat": "test"}
+_ALL = "file_list.mat"
+_MEND = "unpack lists.tar again"
+
+
+class DogsOptions(Model):
+    """`dogs` has no options."""
+
+
+class Dogs:
+    """The catalog's entry of `dogs`."""
+
+    facts = DatasetFacts(
+        name="dogs",
+        title="Stanford Dogs: dogs of 120 breeds",
+        classes=120,
+        images=f"images.tar and lists.tar from {_PAGE}, unpacked into one folder, which data.root "
+        "names",
+        citation="Khosla, Jayadevaprakash, Yao, Fei-Fei 2011: Novel Dataset for Fine-Grained Image "
+        "Categorization, First Workshop on Fine-Grained Visual Categorization, IEEE Conference on "
+        "Computer Vision and Pattern Recognition",
+        licence="none found; photographs from ImageNet, treat as non-commercial research",
+        needs_root=True,
+        notes="official split: 12,000 training images (100 a class) and 8,580 test images, no "
+        "validation split (data.validation is cut from train)",
+        folder=_FOLDER,
+        archives=tuple(
+            Archive(
+                name=name, urls=(f"{_PAGE}{name}",), page=_PAGE, folder=_FOLDER, optional=optional
+            )
+            for name, optional in (
+                ("images.tar", False),
+                ("lists.tar", False),
+                ("annotation.tar", True),
+            )
+        ),
+        counts={"train": 12_000, "test": 8_580},
+        traps=(
+            "built from images of ImageNet, test images too: weights trained on ImageNet have "
+            "seen them with their labels, so results with such weights say little",
+            "no official validation split: settings chosen on test are chosen on what they are "
+            "judged by",
+        ),
+    )
+
+    def check(self, data: DataSpec) -> None:
+        """Raise UserError on options, DataError where the tree or one of its lists is absent."""
+        parse_options(DogsOptions, data.options, dataset="dogs")
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        tell_absent(root, tuple(_LISTS), facts=self.facts, report=refuse(root))
+        no_official_validation(data)
+
+    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
+        """The test split is official."""
+        return ("test",)
+
+    def open(self, data: DataSpec, *, cache: Path) -> ListedSource:
+        """Read the lists and find their images; DataError at the first fault."""
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        source = self._listed(root, cache=cache, report=refuse(root))
+        assert source is not None, "what can't be listed has been refused"
+        return source
+
+    def inspect(
+        self, data: DataSpec, *, cache: Path, report: Report
+    ) -> tuple[Path, ListedSource] | None:
+        """The root and what is right of its images, every fault of the lists being reported."""
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        source = self._listed(root, cache=cache, report=report)
+        return None if source is None else (root, source)
+
+    def _listed(self, root: Path, *, cache: Path, report: Report) -> ListedSource | None:
+        if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
+            return None
+        lists = [
+            SplitList(file=file, split=split, rows=tuple(_rows(root, file, report)))
+            for file, split in _LISTS.items()
+        ]
+        if not all(one.rows for one in lists):
+            return None
+        source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
+        everything = tuple(_rows(root, _ALL, report)) if (root / _ALL).exists() else ()
+        tell_unsplit(everything, lists, report)
+        named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
+        tell_orphans(root / "Images", named=named, root=root, report=report)
+        return source
+
+
+def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
+    """The rows of one list; those that are no path with a number are reported."""
+
+    def tell(kind: FaultKind, detail: str, *, row: int | None, image: str | None = None) -> None:
+        place = None if row is None else f"{file}:{row}"
+        report(Fault(kind=kind, file=image or file, detail=detail, place=place, remedy=_MEND))
+
+    try:
+        paths, labels = _columns(root / file)
+    except OSError as error:
+        tell("corrupt", f"cannot be read: {error.strerror}", row=None)
+        return
+    except ValueError as error:
+        tell("corrupt", str(error), row=None)
+        return
+    if len(paths) != len(labels):
+        tell("corrupt", f"has {len(paths)} files, but {len(labels)} labels", row=None)
+        return
+    if not paths:
+        tell("empty", "has no images", row=None)
+    for row, (path, number) in enumerate(zip(paths, labels, strict=True), start=1):
+        steps = path.split("/")
+        image = f"Images/{path}"
+        if len(steps) != 2 or not {"", ".", ".."}.isdisjoint(steps) or "\0" in path:
+            words = (
+                f"must be a path like Images/n02085620-Chihuahua/n02085620_5927.jpg, got {path!r}"
+            )
+            tell("path", words, row=row, image=image)
+            continue
+        whole = int(number) if number.is_integer() else None
+        if whole is None:
+            tell(
+                "label", f"must have a whole number for a label, got {number}", row=row, image=image
+            )
+        yield Row(path=image, name=steps[0], number=whole, place=f"{file}:{row}")
+
+
+def _columns(path: Path) -> tuple[list[str], list[float]]:
+    """The fields `file_list` (cells of text) and `labels`; OSError or ValueError if they aren't."""
+    content = read_matlab(path, ("file_list", "labels"))
+    files, labels = content["file_list"], content["labels"]
+    if not isinstance(files, list) or not isinstance(labels, np.ndarray):
+        raise ValueError("has other fields than cells file_list and numbers labels")
+    if not all(isinstance(file, str) for file in files):
+        raise ValueError("has cells in file_list that are no text")
+    return [str(file) for file in files], labels.tolist()

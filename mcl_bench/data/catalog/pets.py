@@ -1,0 +1,178 @@
+"""`pets`: Oxford-IIIT Pet, photographs of 37 breeds of cats and dogs, in its official layout.
+
+images/Name_of_breed_12.jpg
+annotations/trainval.txt, test.txt    Name_of_breed_12 class species breed   class from 1
+annotations/list.txt                  the same rows of both; may be absent
+annotations/trimaps/                  a mask of each image; may be absent
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mcl_bench.data.catalog.image_files import identity, image_files
+from mcl_bench.data.catalog.listed import (
+    ListedSource,
+    find_root,
+    refuse,
+    tell_absent,
+)
+from mcl_bench.data.catalog.options import no_official_validation, parse_options
+from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
+from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
+from mcl_bench.spec.model import Model
+from mcl_bench.spec.schema import DataSpec
+
+_FOLDER = "oxford-iiit-pet"
+_PAGE = "https://www.robots.ox.ac.uk/~vgg/data/pets/"
+_MIRROR = "https://thor.robots.ox.ac.uk/~vgg/data/pets/"
+_LISTS: dict[str, Split] = {"annotations/trainval.txt": "train", "annotations/test.txt": "test"}
+_ALL = "annotations/list.txt"
+_TRIMAPS = "annotations/trimaps"
+_ROW = "Name_of_breed_12 class species breed"
+_MEND = "mend the line, or unpack annotations.tar.gz again"
+
+
+class PetsOptions(Model):
+    """`pets` has no options."""
+
+
+class Pets:
+    """The catalog's entry of `pets`."""
+
+    facts = DatasetFacts(
+        name="pets",
+        title="Oxford-IIIT Pet: cats and dogs of 37 breeds",
+        classes=37,
+        images=f"images.tar.gz and annotations.tar.gz from {_PAGE}, unpacked into one folder "
+        f"{_FOLDER}, which data.root names",
+        citation="Parkhi, Vedaldi, Zisserman, Jawahar 2012: Cats and Dogs, IEEE Conference on "
+        "Computer Vision and Pattern Recognition, doi 10.1109/CVPR.2012.6248092",
+        licence="CC BY-SA 4.0",
+        needs_root=True,
+        notes="official split: 3,680 training (trainval) and 3,669 test images, no validation "
+        "split (data.validation is cut from train); some files called .jpg are PNG or GIF, which "
+        "are read as what they are; images/ also holds .mat files and 41 images that no list has, "
+        "which are passed over",
+        folder=_FOLDER,
+        archives=(
+            Archive(
+                name="images.tar.gz",
+                urls=(f"{_PAGE}data/images.tar.gz", f"{_MIRROR}images.tar.gz"),
+                page=_PAGE,
+                md5="5c4f3ee8e5d25df40f4fd59a7f44e54c",
+                folder=_FOLDER,
+            ),
+            Archive(
+                name="annotations.tar.gz",
+                urls=(f"{_PAGE}data/annotations.tar.gz", f"{_MIRROR}annotations.tar.gz"),
+                page=_PAGE,
+                md5="95a8c909bbe2e81eed6a22bccdf3f68f",
+                folder=_FOLDER,
+            ),
+        ),
+        counts={"train": 3680, "test": 3669},
+        traps=(
+            "ImageNet has many of these breeds as classes: its weights know them",
+            "no official validation split: settings chosen on test are chosen on what they are "
+            "judged by",
+        ),
+    )
+
+    def check(self, data: DataSpec) -> None:
+        """Raise UserError on options, DataError where the tree or one of its lists is absent."""
+        parse_options(PetsOptions, data.options, dataset="pets")
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        tell_absent(root, tuple(_LISTS), facts=self.facts, report=refuse(root))
+        no_official_validation(data)
+
+    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
+        """The test split is official."""
+        return ("test",)
+
+    def open(self, data: DataSpec, *, cache: Path) -> ListedSource:
+        """Read the lists and find their images; DataError at the first fault."""
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        source = self._listed(root, cache=cache, report=refuse(root))
+        assert source is not None, "what can't be listed has been refused"
+        return source
+
+    def inspect(
+        self, data: DataSpec, *, cache: Path, report: Report
+    ) -> tuple[Path, ListedSource] | None:
+        """The root and what is right of its images, every fault of the lists being reported."""
+        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
+        source = self._listed(root, cache=cache, report=report)
+        return None if source is None else (root, source)
+
+    def _listed(self, root: Path, *, cache: Path, report: Report) -> ListedSource | None:
+        if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
+            return None
+        lists = [
+            SplitList(file=file, split=split, rows=tuple(_rows(root, file, report)))
+            for file, split in _LISTS.items()
+        ]
+        if not all(one.rows for one in lists):
+            return None
+        source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
+        everything = tuple(_rows(root, _ALL, report)) if (root / _ALL).exists() else ()
+        tell_unsplit(everything, lists, report)
+        named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
+        _tell_strays(root, named, report)
+        return source
+
+
+def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
+    """The rows of one list; lines of another form are reported, `#` begins a comment."""
+
+    def tell(kind: FaultKind, detail: str, *, line: int | None, image: str | None = None) -> None:
+        place = None if line is None else f"{file}:{line}"
+        report(Fault(kind=kind, file=image or file, detail=detail, place=place, remedy=_MEND))
+
+    try:
+        lines = (root / file).read_bytes().split(b"\n")
+    except OSError as error:
+        tell("corrupt", f"cannot be read: {error.strerror}", line=None)
+        return
+    empty = True
+    for line, content in enumerate(lines, start=1):
+        text = content.decode(errors="replace").strip()
+        if not text or text.startswith("#"):
+            continue
+        empty = False
+        stem, *fields = text.split()
+        name, _, count = stem.rpartition("_")
+        path = f"images/{stem}.jpg"
+        if not {"/", "\\", "\0"}.isdisjoint(stem):
+            tell("path", "must be a file of images/, by its name alone", line=line, image=path)
+        elif not name or not count.isdigit():
+            tell("corrupt", f"a row must be `{_ROW}`, got {text!r}", line=line)
+        else:
+            numbers = [int(field) for field in fields if field.isascii() and field.isdigit()]
+            whole = len(numbers) == len(fields) == 3
+            if not whole:
+                tell("label", f"must have a row `{_ROW}`, got {text!r}", line=line, image=path)
+            number = numbers[0] if whole else None
+            yield Row(path=path, name=name, number=number, place=f"{file}:{line}")
+    if empty:
+        tell("empty", f"must have rows `{_ROW}`, got none", line=1)
+
+
+def _tell_strays(root: Path, named: set[str], report: Report) -> None:
+    """Report the images that are in no list and are not of the official archive either.
+
+    That archive has 41 images that no list has; like all of its images they have a mask each, by
+    which they are known where the masks are.
+    """
+    if not (root / _TRIMAPS).is_dir():
+        return
+    for path in image_files(root / "images"):
+        name = identity(path, root)
+        if name not in named and not (root / _TRIMAPS / f"{path.stem}.png").exists():
+            report(
+                Fault(
+                    kind="orphan",
+                    file=name,
+                    detail="is named by no list",
+                    remedy="add it to the lists, or take the file away",
+                )
+            )

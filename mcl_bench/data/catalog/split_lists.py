@@ -1,0 +1,151 @@
+"""A list of training images and a list of test images, with the number of each image's class.
+
+The files are named by their class too, so a number that is off by one can be told.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcl_bench.data.catalog.listed import (
+    Listed,
+    ListedSource,
+    advice,
+    keep_present,
+)
+from mcl_bench.data.catalog.source import DatasetFacts, Fault, FaultKind, Report, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a list: an image, by its path relative to the root, and its class.
+
+    `name` is the class that the path tells, `number` the one that the list tells, from 1; None
+    where the row could not be read, which has been reported.
+    """
+
+    path: str
+    name: str
+    number: int | None
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitList:
+    """The rows of the list `file` (relative to the root), which are those of one split."""
+
+    file: str
+    split: Split
+    rows: Sequence[Row]
+
+
+def list_source(
+    root: Path,
+    lists: Sequence[SplitList],
+    *,
+    facts: DatasetFacts,
+    cache: Path,
+    report: Report,
+) -> ListedSource:
+    """The images of all lists that are right, with classes in the order of their numbers.
+
+    Reported are an image that is listed twice or in two lists, a number that is not the one of
+    the class that the path tells, a class without training images, and an image that isn't there.
+    """
+    taken: dict[str, SplitList] = {}
+    sound = [(one.split, list(_once(one, taken, report))) for one in lists]
+    names = _names((row for _, rows in sound for row in rows), _count(facts))
+    order = {number: label for label, number in enumerate(sorted(names))}
+    _tell_untrained(lists, names, report)
+    listed = [
+        Listed(path=row.path, label=order[number], split=split, place=row.place)
+        for split, rows in sound
+        for row, number in _of_its_class(rows, names, facts, report)
+    ]
+    images = keep_present(listed, root=root, facts=facts, report=report)
+    return ListedSource(
+        root, classes=[names[number] for number in order], images=images, cache=cache
+    )
+
+
+def tell_unsplit(rows: Iterable[Row], lists: Sequence[SplitList], report: Report) -> None:
+    """Report the images of a list of all images that are in no split."""
+    named = {row.path for one in lists for row in one.rows}
+    words = f"is in neither {' nor '.join(one.file for one in lists)}"
+    for row in rows:
+        if row.path not in named:
+            report(_fault("split", row, words, "add it to one of them"))
+
+
+def _once(one: SplitList, taken: dict[str, SplitList], report: Report) -> Iterator[Row]:
+    """The rows without those of images that are listed already, which join `taken`."""
+    places: dict[str, str] = {}
+    for row in one.rows:
+        other = taken.setdefault(row.path, one)
+        if other is not one:
+            words = f"is a {one.split} image here and a {other.split} image in {other.file}"
+            report(_fault("split", row, words, "take it away from one of them"))
+        elif row.path in places:
+            words = f"is here twice, first in {places[row.path]}"
+            report(_fault("duplicate", row, words, "take one of the lines away"))
+        else:
+            places[row.path] = row.place
+            yield row
+
+
+def _names(rows: Iterable[Row], num_classes: int) -> Mapping[int, str]:
+    """The name of each number: the one that most images of that name and number have."""
+    numbers: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for row in rows:
+        if row.number is not None and 1 <= row.number <= num_classes:
+            numbers[row.name][row.number] += 1
+    names: dict[int, str] = {}
+    for name, counts in sorted(numbers.items(), key=lambda item: -max(item[1].values())):
+        names.setdefault(counts.most_common(1)[0][0], name)
+    return names
+
+
+def _of_its_class(
+    rows: Iterable[Row], names: Mapping[int, str], facts: DatasetFacts, report: Report
+) -> Iterator[tuple[Row, int]]:
+    """The rows whose number is the one of the class that the path tells."""
+    last = _count(facts)
+    remedy = f"classes count from 1 to {last}; mend the list, or {advice(facts)}"
+    for row in rows:
+        if row.number is None:
+            continue
+        name = names.get(row.number)
+        if name == row.name:
+            yield row, row.number
+        elif not 1 <= row.number <= last:
+            words = f"has class {row.number}, which is not one of 1 to {last}"
+            report(_fault("label", row, words, remedy))
+        else:
+            known = f" ({name})" if name else ""
+            words = f"has class {row.number}{known}, but its path says {row.name}"
+            report(_fault("label", row, words, remedy))
+
+
+def _tell_untrained(lists: Sequence[SplitList], names: Mapping[int, str], report: Report) -> None:
+    """Report each class without a training image; an image of a wrong number counts by its path."""
+    learnt = {row.name for one in lists if one.split == "train" for row in one.rows}
+    file = next(one.file for one in lists if one.split == "train")
+    for name in (name for name in names.values() if name not in learnt):
+        report(
+            Fault(
+                kind="split",
+                file=file,
+                detail=f"has no image of {name}, of which there are test images",
+                remedy="add some, or take the class away from every list",
+            )
+        )
+
+
+def _count(facts: DatasetFacts) -> int:
+    assert facts.classes is not None, "a set of numbered classes knows how many there are"
+    return facts.classes
+
+
+def _fault(kind: FaultKind, row: Row, words: str, remedy: str) -> Fault:
+    return Fault(kind=kind, file=row.path, detail=words, place=row.place, remedy=remedy)

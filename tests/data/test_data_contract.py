@@ -1,0 +1,137 @@
+"""Every data set keeps to the contract, on a tree in its official layout where it needs one."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cub_tree import draw_cub
+from dogs_tree import write_dogs
+from drawn_animals import drawn_animal
+from pets_tree import write_pets
+
+from mcl_bench.data.catalog import DATASETS, Dataset
+from mcl_bench.data.catalog.parts import Parts, PartsSource
+from mcl_bench.data.catalog.source import DatasetFacts, Member
+from mcl_bench.spec.schema import DataSpec
+from mcl_bench.testing import DatasetContract
+
+SMALL = {"classes": 3, "train": 4, "test": 3}
+
+
+def write_folder(root: Path) -> None:
+    """Two classes, with no split of their own."""
+    for label, name in enumerate(("great tit", "Гриф")):
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            image = drawn_animal(10 * label + number, label=label)
+            image.save(root / name / f"photo {number}.png")
+
+
+def write_split(root: Path) -> None:
+    """Two classes under train/, val/ and test/."""
+    for first, (split, count) in enumerate({"train": 5, "val": 2, "test": 3}.items()):
+        for label in (0, 1):
+            place = root / split / "xy"[label]
+            place.mkdir(parents=True)
+            for number in range(count):
+                image = drawn_animal(100 * first + 10 * label + number, label=label)
+                image.save(place / f"{number}.jpg")
+
+
+TREES: dict[str, Callable[[Path], object]] = {
+    "cub200": lambda root: draw_cub(root, **SMALL),
+    "dogs": lambda root: write_dogs(root, **SMALL),
+    "folder": write_folder,
+    "folder official": write_split,
+    "pets": lambda root: write_pets(root, **SMALL),
+}
+"""By the set's name (and a word more): what draws a small tree in its layout."""
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "digits": {"resize": 8, "crop": 8, "augment": "none"},
+    "elpv": {"options": {"types": "mono"}, "augment": "dihedral"},
+    "parts": {"options": {"classes": 3, "train_per_class": 4, "test_per_class": 3, "size": 32}},
+}
+"""Sets without a root, with what makes them quick."""
+
+
+class TestDatasets(DatasetContract):
+    @pytest.fixture(scope="class", params=[*TREES, *OTHERS])
+    @classmethod
+    def spec(
+        cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> DataSpec:
+        name, _, word = request.param.partition(" ")
+        if name == "elpv" and importlib.util.find_spec("elpv_dataset") is None:
+            pytest.skip("needs the extra elpv")
+        given: dict[str, Any] = {"resize": 32, "crop": 32, "validation": 0.2}
+        given |= {"validation": "official"} if word else {}
+        if request.param not in TREES:
+            return DataSpec(name=name, **{**given, **OTHERS[name]})
+        root = tmp_path_factory.mktemp(name) / "tree"
+        TREES[request.param](root)
+        return DataSpec(name=name, root=str(root), **given)
+
+
+def test_every_data_set_is_held_to_the_contract() -> None:
+    assert {name.split()[0] for name in (*TREES, *OTHERS)} == set(DATASETS)
+
+
+class Stripes(Parts):
+    """A set that the catalog doesn't have."""
+
+    facts = DatasetFacts(
+        name="stripes",
+        title="A set of one's own",
+        classes=None,
+        images="drawn",
+        citation="one's own",
+        licence="one's own",
+        needs_root=False,
+    )
+
+
+class TestOwnDataset(DatasetContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def spec(cls) -> DataSpec:
+        options = {"classes": 2, "train_per_class": 3, "test_per_class": 2, "size": 16}
+        return DataSpec(name="stripes", resize=16, crop=16, options=options)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def dataset(cls) -> Dataset:
+        return Stripes()
+
+
+class Broken(PartsSource):
+    """Members that are not those of `parts`: what `members` is set to."""
+
+    members: tuple[Member, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda members: members[::-1],
+        lambda members: (members[0], *members),
+        lambda members: tuple(one for one in members if one.label),
+        lambda members: (*members, Member(id="z", label=9, split="train")),
+    ],
+    ids=["unsorted", "twice", "untrained", "out of range"],
+)
+def test_the_contract_finds_members_that_break_it(
+    change: Callable[[tuple[Member, ...]], tuple[Member, ...]], tmp_path: Path
+) -> None:
+    spec = DataSpec(name="parts", options={"classes": 2, "train_per_class": 2})
+    members = Parts().open(spec, cache=tmp_path).members
+    source = Broken.__new__(Broken)
+    source._classes = ("a", "b")
+    contract = DatasetContract()
+    source.members = members
+    contract.test_members_are_sorted_and_every_class_is_used_in_training(source)
+    source.members = change(members)
+    with pytest.raises(AssertionError):
+        contract.test_members_are_sorted_and_every_class_is_used_in_training(source)
