@@ -3,12 +3,14 @@
 from mcl_bench.data.batches import Batch, Batches
 from mcl_bench.data.catalog import DatasetFacts
 from mcl_bench.data.check import check, names
+from mcl_bench.data.choice import choose
 from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
 from mcl_bench.data.vault import open_test
+from mcl_bench.data.verification import Verification, verify
 
 __all__ = [
     "Batch",
@@ -18,7 +20,9 @@ __all__ = [
     "Packed",
     "Pixels",
     "Split",
+    "Verification",
     "check",
+    "choose",
     "class_weights",
     "count_classes",
     "cut",
@@ -27,5 +31,6 @@ __all__ = [
     "open_train",
     "pixel_bytes",
     "prepare",
+    "verify",
     "write_predictions",
 ]
