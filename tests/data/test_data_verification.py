@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import picture  # the one of this folder
 from cub_tree import draw_cub
 from PIL import Image
 from typer.testing import CliRunner
@@ -31,6 +31,11 @@ from mcl_bench.spec.schema import DataSpec
 SPLITS: dict[str, Split] = {"train": "train", "test": "test"}
 CLASSES = ("ant", "bee")
 ARCHIVE = b"the official archive"
+
+
+def picture(number: int, *, size: tuple[int, int] = (24, 20)) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
 class Insects:
@@ -59,7 +64,7 @@ class Insects:
     def check(self, data: DataSpec) -> None:
         lists.find_root(data, facts=self.facts, required=("list.txt",))
 
-    def unused(self, data: DataSpec) -> tuple[str, ...]:
+    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
         return ()
 
     def open(self, data: DataSpec, *, cache: Path) -> Source:
