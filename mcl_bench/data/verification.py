@@ -12,6 +12,7 @@ from mcl_bench.data.catalog import Dataset, DatasetFacts, Member, Source
 from mcl_bench.data.catalog.image_files import EXTENSIONS
 from mcl_bench.data.catalog.source import Archive, Fault, FaultKind
 from mcl_bench.data.decode import UNREADABLE, planar
+from mcl_bench.data.listing import file_md5
 from mcl_bench.data.store import dataset_named
 from mcl_bench.records import DataError
 from mcl_bench.spec.schema import DataSpec
@@ -179,9 +180,7 @@ def _wrong_archives(archives: Iterable[Archive], root: Path) -> Iterator[Fault]:
         for path in archive_places(archive, root.parent, root):
             if archive.md5 is None or not path.is_file():
                 continue
-            with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, "md5").hexdigest()
-            if md5 != archive.md5:
+            if (md5 := file_md5(path)) != archive.md5:
                 yield Fault(
                     kind="checksum",
                     file=Path(os.path.relpath(path, root)).as_posix(),
