@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mcl_bench import files
-from mcl_bench.cli.bars import counted
+from mcl_bench.cli.bars import arriving, counted
 from mcl_bench.cli.experiment import Json
 
 if TYPE_CHECKING:
@@ -47,6 +50,59 @@ def list_(as_json: Json = False) -> None:
     for entry in facts:
         table.add_row(entry.name, str(entry.classes or "any"), entry.title, entry.licence)
     Console().print(table)
+
+
+@app.command()
+def fetch(
+    name: Name,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the data set's own folder is put; by default $MCL_DATA, else ./data.",
+        ),
+    ] = None,
+    optional: Annotated[
+        bool, typer.Option("--optional", help="Also the archives that are optional.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch and unpack again what is there.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set where a link lives, else say which files to put where."""
+    from mcl_bench import data
+    from mcl_bench.data.fetching import fetch
+
+    facts = data.facts_of(name)
+    home = files.data_home() if root is None else root
+    with _resumable(), arriving() as progress:
+        got = fetch(facts, home=home, force=force, optional=optional, progress=progress)
+    if as_json:
+        archives = [
+            {"name": one.name, "path": str(one.path), "state": one.state, "checked": one.checked}
+            for one in got.archives
+        ]
+        place = None if got.root is None else str(got.root)
+        typer.echo(json.dumps({"data": name, "root": place, "archives": archives}))
+        return
+    if got.root is None:
+        typer.echo(f"{name} needs no fetching; its images: {facts.images}")
+        return
+    for one in got.archives:
+        unsure = "" if one.checked else " (unchecked: no official md5 is known)"
+        typer.echo(f"{one.name}: {one.state}, {one.path}{unsure}")
+    typer.echo(f"next: mcl-bench data verify {name} --root {got.root}")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """An interrupt ends a verb that goes on where it was left."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on with it", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -45,6 +45,11 @@ def names() -> tuple[DatasetFacts, ...]:
     return tuple(dataset.facts for dataset in DATASETS.values())
 
 
+def facts_of(name: str) -> DatasetFacts:
+    """The facts of one dataset; UserError, with the nearest, for a name that isn't known."""
+    return dataset_named(name).facts
+
+
 def check(experiment: CheckedExperiment) -> None:
     """Raise UserError or DataError for the first data of a cell that cannot be served.
 

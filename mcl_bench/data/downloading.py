@@ -26,7 +26,9 @@ from mcl_bench.records import DataError
 Progress = Callable[[str, int, int | None], None]
 """Told which file has how many bytes, of how many (None where no one knows)."""
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
+"""Bytes that are written together; so many are lost when a server stalls."""
+
 _ENOUGH = 1 << 20
 """A try that brought so many bytes more is no failure, however it ended."""
 
@@ -293,8 +295,10 @@ def _words(error: Exception) -> str:
         return "the server did not answer"
     if isinstance(error, requests.exceptions.ReadTimeout | ReadTimeoutError):
         return "the server stalled"
-    reason = getattr(error.args[0] if error.args else error, "reason", error)
-    return f"the connection failed ({str(reason).rpartition(': ')[2]})"
+    cause: BaseException = error
+    while inner := [one for one in (*cause.args, cause.__cause__) if isinstance(one, Exception)]:
+        cause = inner[-1]
+    return f"the connection failed ({str(getattr(cause, 'reason', cause)).rpartition(': ')[2]})"
 
 
 def _number(text: str | None) -> int | None:
