@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,21 +13,16 @@ import typer
 from mcl_bench import files
 from mcl_bench.cli.bars import arriving, counted
 from mcl_bench.cli.experiment import Json
+from mcl_bench.cli.packs import Name, Options, Root, prepare, show
 
 if TYPE_CHECKING:
-    from mcl_bench.data import Verification
+    from mcl_bench.data import DatasetFacts, Verification
+    from mcl_bench.data.catalog.source import Archive
+
+SHOWN = 100
+"""Faults that are told to people; a document has all."""
 
 app = typer.Typer(help="The data sets.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(help="One of `data list`.", show_default=False)]
-Root = Annotated[
-    str | None,
-    typer.Option(help="data.root; by default the official folder in $MCL_DATA, else in ./data."),
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="key=value: one of data.options; may be repeated."),
-]
 
 
 @app.callback()
@@ -35,24 +31,92 @@ def _data() -> None:
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
-    """List the data sets that an experiment file can name."""
+def list_(
+    name: Annotated[
+        str | None, typer.Argument(help="Tell all of this one.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the data sets that an experiment file can name, or tell all that is known of one."""
     from mcl_bench import data
 
-    facts = data.names()
+    facts = data.names() if name is None else (data.facts_of(name),)
     if as_json:
         typer.echo(json.dumps({"data": [dataclasses.asdict(entry) for entry in facts]}))
-        return
+    elif name is None:
+        _print_list(facts)
+    else:
+        _print_facts(*facts)
+
+
+def _print_list(facts: "Iterable[DatasetFacts]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "classes", "what", "licence", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True)
+    table.add_column("classes", justify="right", no_wrap=True)
+    table.add_column("images", no_wrap=True)
+    table.add_column("root", no_wrap=True)
+    table.add_column("to get", no_wrap=True)
+    table.add_column("traps", justify="right", no_wrap=True)
+    table.add_column("what")
     for entry in facts:
-        table.add_row(entry.name, str(entry.classes or "any"), entry.title, entry.licence)
-    Console().print(table)
+        counts = "/".join(f"{count:,}" for count in entry.counts.values())
+        needed = "yes" if entry.needs_root else "no"
+        traps = str(len(entry.traps)) if entry.traps else "–"
+        classes = str(entry.classes or "any")
+        row = (entry.name, classes, counts or "–", needed, _to_get(entry), traps, entry.title)
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    console.print(
+        "images: train/validation/test, or train/test; root: whether data.root is needed.\n"
+        "mcl-bench data list NAME tells all of one: citation, licence, archives, traps."
+    )
 
 
-@app.command()
+def _to_get(facts: "DatasetFacts") -> str:
+    """How the images are got: fetched, by hand in part or all, or otherwise."""
+    needed = [archive for archive in facts.archives if not archive.optional]
+    if not needed:
+        return "yours" if facts.needs_root else "–"
+    linked = sum(bool(archive.urls) for archive in needed)
+    return "fetch" if linked == len(needed) else "part by hand" if linked else "by hand"
+
+
+def _print_facts(facts: "DatasetFacts") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = ", ".join(f"{split} {count:,}" for split, count in facts.counts.items())
+    folder = "" if facts.folder is None else f", its folder {facts.folder}"
+    rows = [
+        ("name", facts.name),
+        ("what", facts.title),
+        ("classes", str(facts.classes or "as many as there are")),
+        ("images", counts or "as many as there are"),
+        ("from", facts.images),
+        ("data.root", f"needed{folder}" if facts.needs_root else "not used"),
+        ("citation", facts.citation),
+        ("licence", facts.licence),
+        *(("archive", _told(archive)) for archive in facts.archives),
+        *(("trap", trap) for trap in facts.traps),
+        *([("notes", facts.notes)] if facts.notes else []),
+    ]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _told(archive: "Archive") -> str:
+    size = "" if archive.nbytes is None else f", {archive.nbytes:,} bytes"
+    links = " ".join(archive.urls) or f"no link lives; get it from {archive.page}"
+    optional = "optional; " if archive.optional else ""
+    return f"{archive.name} (md5 {archive.md5 or 'not known'}{size}): {optional}{links}"
+
+
 def fetch(
     name: Name,
     root: Annotated[
@@ -105,7 +169,6 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-@app.command()
 def verify(name: Name, root: Root = None, option: Options = None, as_json: Json = False) -> None:
     """Look at every list and every image of a data set, and name each file that is wrong."""
     from mcl_bench import data
@@ -147,11 +210,28 @@ def _print_verification(found: "Verification", name: str) -> None:
     if not found.faults:
         console.print("no fault: every list and every image is in order")
         return
-    table = Table("fault", "file", "what is wrong", box=None, pad_edge=False)
-    for fault in found.faults:
-        table.add_row(fault.kind, fault.file, fault.told)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("fault", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    table.add_column("what is wrong", overflow="fold")
+    for fault in found.faults[:SHOWN]:
+        table.add_row(fault.kind, _printable(fault.file), _printable(fault.told))
     Console(highlight=False, markup=False).print(table)
-    remedies = dict.fromkeys(fault.remedy for fault in found.faults if fault.remedy)
-    console.print(f"{len(found.faults)} faults; what to do:")
-    for remedy in remedies:
-        console.print(f"  {remedy}")
+    if len(found.faults) > SHOWN:
+        console.print(f"… and {len(found.faults) - SHOWN:,} more; --json names all")
+    kinds = Counter(fault.kind for fault in found.faults)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    console.print(f"faults: {told}. What to do:")
+    for remedy in dict.fromkeys(fault.remedy for fault in found.faults if fault.remedy):
+        console.print(f"  {_printable(remedy)}")
+
+
+def _printable(text: str) -> str:
+    """Text that moves no cursor, whatever a file is called."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text
+    )
+
+
+for verb in (fetch, prepare, verify, show):
+    app.command()(verb)

@@ -2,7 +2,7 @@
 
 from mcl_bench.data.batches import Batch, Batches
 from mcl_bench.data.catalog import DatasetFacts
-from mcl_bench.data.check import check, facts_of, names
+from mcl_bench.data.check import check, check_one, facts_of, names
 from mcl_bench.data.choice import choose
 from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
@@ -22,6 +22,7 @@ __all__ = [
     "Split",
     "Verification",
     "check",
+    "check_one",
     "choose",
     "class_weights",
     "count_classes",

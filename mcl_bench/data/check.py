@@ -72,6 +72,12 @@ def check(experiment: CheckedExperiment) -> None:
     _refuse_unused(checked)
 
 
+def check_one(data: DataSpec) -> None:
+    """`check`, for data that is in no experiment."""
+    _check(data)
+    _refuse_unused([data])
+
+
 def _refuse_unused(specs: Sequence[DataSpec]) -> None:
     """Refuse a value other than the default that says nothing of any data that has it.
 
