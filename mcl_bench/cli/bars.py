@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
 
 @contextmanager
 def counted(words: str) -> Iterator[Callable[[int, int], None]]:
@@ -25,7 +27,10 @@ def counted(words: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def arriving() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for each file that is read or arrives: the callable is told its bytes, of how many."""
+    """A bar for each file that is read or arrives: the callable is told its bytes, of how many.
+
+    Where there is no terminal each file is named once, when it begins.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,6 +56,8 @@ def arriving() -> Iterator[Callable[[str, int, int | None], None]]:
         def tell(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = on.add_task(what, total=total)
+                if not console.is_terminal:
+                    typer.echo(what, err=True)
             on.update(tasks[what], completed=done, total=total)
 
         yield tell

@@ -53,7 +53,7 @@ def _print_list(facts: "Iterable[DatasetFacts]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("name", no_wrap=True)
     table.add_column("classes", justify="right", no_wrap=True)
     table.add_column("images", no_wrap=True)
@@ -62,7 +62,7 @@ def _print_list(facts: "Iterable[DatasetFacts]") -> None:
     table.add_column("traps", justify="right", no_wrap=True)
     table.add_column("what")
     for entry in facts:
-        counts = "/".join(f"{count:,}" for count in entry.counts.values())
+        counts = "/".join(map(str, entry.counts.values()))
         needed = "yes" if entry.needs_root else "no"
         traps = str(len(entry.traps)) if entry.traps else "–"
         classes = str(entry.classes or "any")
@@ -71,18 +71,19 @@ def _print_list(facts: "Iterable[DatasetFacts]") -> None:
     console = Console(markup=False, highlight=False)
     console.print(table)
     console.print(
-        "images: train/validation/test, or train/test; root: whether data.root is needed.\n"
+        "images: train/validation/test, or train/test. root: is data.root needed?\n"
+        "to get: fetch (mcl-bench data fetch NAME), by hand, partly by hand, or yours.\n"
         "mcl-bench data list NAME tells all of one: citation, licence, archives, traps."
     )
 
 
 def _to_get(facts: "DatasetFacts") -> str:
-    """How the images are got: fetched, by hand in part or all, or otherwise."""
+    """How the images are got: fetched, by hand in part or all; `–` where there is no need."""
     needed = [archive for archive in facts.archives if not archive.optional]
     if not needed:
         return "yours" if facts.needs_root else "–"
     linked = sum(bool(archive.urls) for archive in needed)
-    return "fetch" if linked == len(needed) else "part by hand" if linked else "by hand"
+    return "fetch" if linked == len(needed) else "partly" if linked else "by hand"
 
 
 def _print_facts(facts: "DatasetFacts") -> None:
@@ -139,7 +140,7 @@ def fetch(
     from mcl_bench.data.fetching import fetch
 
     facts = data.facts_of(name)
-    home = files.data_home() if root is None else root
+    home = files.data_home() if root is None else root.expanduser()
     with _resumable(), arriving() as progress:
         got = fetch(facts, home=home, force=force, optional=optional, progress=progress)
     if as_json:

@@ -14,6 +14,7 @@ from mirror_server import Answer, Mirror, mirror
 from typer.testing import CliRunner
 
 from mcl_bench.cli import app
+from mcl_bench.data import fetching
 from mcl_bench.data import store as store_module
 from mcl_bench.data.catalog import DATASETS
 from mcl_bench.data.catalog.source import Archive, DatasetFacts
@@ -271,3 +272,17 @@ def test_the_verb_fetches_into_the_folder_of_all_data(
     said = run("insects", home=home).stdout
     assert f"mcl-bench data verify insects --root {home / 'insects'}" in said
     assert run("parts", home=home).exit_code == 0
+
+
+def test_an_interrupted_verb_says_that_it_goes_on(
+    facts: DatasetFacts, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_arguments: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(store_module.DATASETS, "insects", Insects(facts))
+    monkeypatch.setattr(fetching, "download", interrupt)
+    done = run("insects", "--json", home=home)
+    assert done.exit_code == 130
+    assert done.stdout == ""
+    assert "the same command goes on with it" in done.stderr

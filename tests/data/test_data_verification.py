@@ -283,7 +283,7 @@ def test_a_truncated_jpeg_is_corrupt_though_a_viewer_would_show_it(tree: Path) -
 
 
 def run(*arguments: str, home: Path, code: int) -> str:
-    done = CliRunner(env={"MCL_HOME": str(home)}).invoke(
+    done = CliRunner(env={"MCL_HOME": str(home), "MCL_DATA": str(home)}).invoke(
         app, ["data", "verify", *arguments], catch_exceptions=False
     )
     assert done.exit_code == code
@@ -319,3 +319,22 @@ def test_the_verb_tells_people_what_to_do(tree: Path) -> None:
     said = run("insects", "--root", str(tree), home=tree.parent, code=3)
     assert "orphan  images/bee/new.png" in said
     assert "add it to the lists, or take the file away" in said
+
+
+def test_without_a_root_the_verb_looks_where_fetch_puts_it(tree: Path) -> None:
+    assert "20 images of 2 classes" in run("insects", home=tree.parent, code=0)
+
+
+def test_a_files_name_moves_no_cursor(tree: Path) -> None:
+    picture(7).save(tree / "images/bee/\x1b[2Jnew.png")
+    said = run("insects", "--root", str(tree), home=tree.parent, code=3)
+    assert "\x1b" not in said
+    assert "images/bee/\\x1b[2Jnew.png" in said
+
+
+def test_many_faults_are_summed_up_for_people(tree: Path) -> None:
+    for number in range(120):
+        picture(1000 + number).save(tree / f"images/bee/new {number}.png")
+    said = run("insects", "--root", str(tree), home=tree.parent, code=3)
+    assert "… and 20 more" in said
+    assert "120 orphan" in said
