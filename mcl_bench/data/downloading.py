@@ -216,7 +216,7 @@ class _Part:
 
     def add(self, chunk: bytes) -> None:
         """Append bytes; DataError where the disk is full."""
-        with _disk(self.path), self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write(chunk)
         self._size += len(chunk)
 
@@ -242,7 +242,7 @@ class _Part:
     def remember(self, tag: str | None) -> None:
         """Keep the version that this mirror gives; only a strong ETag tells one."""
         if tag and not tag.startswith("W/"):
-            with _disk(self.path):
+            with writing(self.path):
                 write_whole(self._tag_path, json.dumps({self._url: tag}))
 
     def settle(self, archive: Archive, *, resumed: bool) -> None:
@@ -277,7 +277,7 @@ def _check_room(path: Path, nbytes: int) -> None:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Tell a full disk, or a folder that can't be written, in one message."""
     try:
         yield

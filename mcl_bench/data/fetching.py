@@ -14,7 +14,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from mcl_bench.data.catalog.source import Archive, DatasetFacts
-from mcl_bench.data.downloading import Patience, download
+from mcl_bench.data.downloading import Patience, download, writing
 from mcl_bench.data.listing import file_md5
 from mcl_bench.data.unpacking import is_unpacked, unpack
 from mcl_bench.files import write_whole
@@ -74,7 +74,7 @@ def fetch(
             got.append(one)
     if by_hand:
         raise _asked_for(facts, by_hand, home)
-    return Fetched(root=home / str(facts.folder), archives=tuple(got))
+    return Fetched(root=home / (facts.folder or ""), archives=tuple(got))
 
 
 def _get(
@@ -105,7 +105,8 @@ def _get(
         force=force or known is not None,
         progress=lambda done, total: told(f"unpacking {archive.name}", done, total),
     )
-    write_whole(record, json.dumps({"md5": archive.md5 or file_md5(path), "files": sizes}))
+    with writing(record):
+        write_whole(record, json.dumps({"md5": archive.md5 or file_md5(path), "files": sizes}))
     return Got(name=archive.name, path=target, state="unpacked", checked=checked)
 
 
@@ -142,12 +143,17 @@ def _asked_for(facts: DatasetFacts, archives: list[Archive], home: Path) -> Data
         size = f", {archive.nbytes:,} bytes" if archive.nbytes is not None else ""
         md5 = f" (md5 {archive.md5}{size})" if archive.md5 else ""
         lines.append(f"{archive.name}{md5} from {archive.page}\n    to {place / archive.name}")
+    tree = home / (facts.folder or "")
+    whole = ""
+    if tree.is_dir():
+        whole = f"\n  if {tree} is whole: mcl-bench data verify {facts.name} --root {tree}"
     files = "1 file" if len(archives) == 1 else f"{len(archives)} files"
     return DataError(
         f"{files} of {facts.name} can't be fetched: no link is known that works",
         remedy="get by hand:\n  "
         + "\n  ".join(lines)
-        + f"\n  then mcl-bench data fetch {facts.name} again: it checks and unpacks them",
+        + "\n  then the same command again: it checks and unpacks them"
+        + whole,
     )
 
 

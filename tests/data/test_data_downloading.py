@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_is_told_and_what_has_arrived_stays(
 
     def add(part: Any, chunk: bytes) -> None:
         if part.size >= HALF:
-            with downloading._disk(part.path):
+            with downloading.writing(part.path):
                 raise OSError(errno.ENOSPC, "No space left on device")
         real(part, chunk)
 

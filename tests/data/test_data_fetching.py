@@ -185,7 +185,11 @@ def test_where_no_link_lives_it_says_which_files_to_put_where_and_takes_them(
     assert str(home / "insects" / "labels.mat") in said
     assert str(labels.md5) in said
     assert "http://localhost/insects" in said
+    assert "data verify" not in said
     (home / "insects").mkdir()
+    with pytest.raises(DataError, match=r"2 files") as told:
+        get(by_hand, home)
+    assert f"mcl-bench data verify insects --root {home / 'insects'}" in str(told.value)
     (home / "insects.tgz").write_bytes(packed)
     (home / "insects" / "labels.mat").write_bytes(LABELS[1:])
     with pytest.raises(DataError, match=r"labels\.mat has md5 .*, must have "):
