@@ -24,6 +24,11 @@ def home() -> Path:
     return path
 
 
+def data_home() -> Path:
+    """The folder that datasets are fetched into and looked for in: `MCL_DATA`, default `./data`."""
+    return Path(os.environ.get("MCL_DATA") or "data").expanduser()
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file that appears whole or not at all; an older one stays until then."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,15 @@
 
 from mcl_bench.data.batches import Batch, Batches
 from mcl_bench.data.catalog import DatasetFacts
-from mcl_bench.data.check import check, names
+from mcl_bench.data.check import check, check_one, facts_of, names
+from mcl_bench.data.choice import choose
 from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
 from mcl_bench.data.vault import open_test
+from mcl_bench.data.verification import Verification, verify
 
 __all__ = [
     "Batch",
@@ -18,14 +20,19 @@ __all__ = [
     "Packed",
     "Pixels",
     "Split",
+    "Verification",
     "check",
+    "check_one",
+    "choose",
     "class_weights",
     "count_classes",
     "cut",
+    "facts_of",
     "names",
     "open_test",
     "open_train",
     "pixel_bytes",
     "prepare",
+    "verify",
     "write_predictions",
 ]

@@ -45,6 +45,11 @@ def names() -> tuple[DatasetFacts, ...]:
     return tuple(dataset.facts for dataset in DATASETS.values())
 
 
+def facts_of(name: str) -> DatasetFacts:
+    """The facts of one dataset; UserError, with the nearest, for a name that isn't known."""
+    return dataset_named(name).facts
+
+
 def check(experiment: CheckedExperiment) -> None:
     """Raise UserError or DataError for the first data of a cell that cannot be served.
 
@@ -65,6 +70,12 @@ def check(experiment: CheckedExperiment) -> None:
             raise type(error)(rule, key=error.key, remedy=error.remedy) from error
         checked.append(data)
     _refuse_unused(checked)
+
+
+def check_one(data: DataSpec) -> None:
+    """`check`, for data that is in no experiment."""
+    _check(data)
+    _refuse_unused([data])
 
 
 def _refuse_unused(specs: Sequence[DataSpec]) -> None:

@@ -24,8 +24,8 @@ UNREADABLE = (
 """What Pillow raises on files that are no images or are damaged."""
 
 
-def planar(picture: Picture, *, size: int, trim_bottom: int = 0) -> npt.NDArray[np.uint8]:
-    """3×size×size RGB of an image; one of UNREADABLE if it cannot be decoded.
+def planar(picture: Picture, *, size: int | None, trim_bottom: int = 0) -> npt.NDArray[np.uint8]:
+    """3×size×size RGB of an image (size None: 3×height×width); one of UNREADABLE if it can't be.
 
     Turned as EXIF says; transparent pixels lie on white; 16-bit grey is scaled to 8; the whole
     image, but `trim_bottom` rows of its pixels, is resized with antialiasing (bilinear), without
@@ -40,7 +40,7 @@ def planar(picture: Picture, *, size: int, trim_bottom: int = 0) -> npt.NDArray[
         if trim_bottom >= image.height:
             raise ValueError(f"{image.height} pixels high, of which {trim_bottom} are cut away")
         image = image.crop((0, 0, image.width, image.height - trim_bottom))
-    if image.size != (size, size):
+    if size is not None and image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 

@@ -62,6 +62,12 @@ def file_digests(root: Path, names: Sequence[str], *, cache: Path) -> list[str]:
     return [digest for _, digest in found]
 
 
+def file_md5(path: Path) -> str:
+    """The md5 of a file, in hex, as those who publish archives tell it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def unwritable(folder: Path, error: OSError) -> UserError:
     """What is said where a folder of the store cannot be written."""
     return UserError(

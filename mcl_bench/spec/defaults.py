@@ -56,15 +56,15 @@ def resolve(spec: TrialSpec) -> TrialSpec:
     optimizer = _optimizer(spec.train.optimizer, str(model.weights))
     return spec.model_copy(
         update={
-            "data": _data(spec.data),
+            "data": with_sizes(spec.data),
             "model": model,
             "train": spec.train.model_copy(update={"optimizer": optimizer}),
         }
     )
 
 
-def _data(data: DataSpec) -> DataSpec:
-    """Where only one of resize and crop is given, the other keeps their usual ratio."""
+def with_sizes(data: DataSpec) -> DataSpec:
+    """The data with both its sizes: where only one is given, the other keeps their usual ratio."""
     usual = SIZES.get(data.name, SIZES["folder"])
     resize, crop = data.resize, data.crop
     if resize is None and crop is None:

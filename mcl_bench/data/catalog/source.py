@@ -43,6 +43,11 @@ class Fault:
     place: str | None = None
     remedy: str | None = None
 
+    @property
+    def told(self) -> str:
+        """What is wrong and where it is told, in words that stand beside the file's name."""
+        return self.detail if self.place is None else f"{self.detail} ({self.place})"
+
 
 Report = Callable[[Fault], None]
 """Told each fault while a dataset is listed: `refuse` raises at the first, `verify` collects."""
@@ -75,6 +80,7 @@ class DatasetFacts:
     `classes` is None where the images decide; `images` says where they come from. `folder` is the
     official name of the folder that `data.root` names, `archives` what it is made of, `counts` the
     official number of images by split, `traps` what a sceptic should know of the results.
+    `optional_files`, relative to `data.root`, add something where they are there.
     """
 
     name: str
@@ -89,6 +95,7 @@ class DatasetFacts:
     archives: tuple[Archive, ...] = ()
     counts: Mapping[Split, int] = field(default_factory=dict)
     traps: tuple[str, ...] = ()
+    optional_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
