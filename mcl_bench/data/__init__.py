@@ -5,6 +5,7 @@ from mcl_bench.data.catalog import DatasetFacts
 from mcl_bench.data.check import check, names
 from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
+from mcl_bench.data.mixing import Mix
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
@@ -15,6 +16,7 @@ __all__ = [
     "Batches",
     "DatasetFacts",
     "ImageSet",
+    "Mix",
     "Packed",
     "Pixels",
     "Split",

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from mcl_bench.data.augment import RECIPES
 from mcl_bench.data.catalog import DATASETS, DatasetFacts
-from mcl_bench.data.catalog.options import nearest, no_official_validation
+from mcl_bench.data.catalog.options import no_official_validation
+from mcl_bench.data.recipe import check_recipe
 from mcl_bench.data.store import dataset_named, stored_size
 from mcl_bench.records import UserError
 from mcl_bench.spec.schema import DataSpec, TrialSpec
@@ -97,12 +97,7 @@ def _check(data: DataSpec) -> None:
         raise UserError(
             f"data.crop must be at most data.resize, got {crop} and {size}", key="data.crop"
         )
-    if data.augment not in RECIPES:
-        raise UserError(
-            f"data.augment must be one of {', '.join(RECIPES)}, got {data.augment!r}",
-            key="data.augment",
-            remedy=nearest(data.augment, RECIPES).strip() or None,
-        )
+    check_recipe(data.augment, stored=size, crop=crop)
     if data.store == "encoded":
         raise UserError(
             "data.store must be auto or decoded, got 'encoded', which is not supported",
