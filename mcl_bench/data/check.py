@@ -1,7 +1,7 @@
 """Checking an experiment's data before anything is started."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from mcl_bench.data.catalog import DATASETS, DatasetFacts
 from mcl_bench.data.catalog.options import no_official_validation
@@ -17,6 +17,15 @@ UNUSED = {
 """Why a key says nothing of some data."""
 
 
+class Searched(Protocol):
+    """What is looked at of a searched setting."""
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that decide whether all are possible."""
+        ...
+
+
 class CheckedCell(Protocol):
     """What is looked at of a cell."""
 
@@ -28,6 +37,11 @@ class CheckedCell(Protocol):
     @property
     def data_label(self) -> str:
         """The cell's data, as the matrix calls it."""
+        ...
+
+    @property
+    def space(self) -> Mapping[str, Searched]:
+        """What the cell searches, by setting."""
         ...
 
 
@@ -53,18 +67,25 @@ def check(experiment: CheckedExperiment) -> None:
     checked: list[DataSpec] = []
     labels = {cell.data_label for cell in experiment.cells}
     for cell in experiment.cells:
-        data = cell.spec.data
-        if data in checked:
-            continue
-        try:
-            _check(data)
-        except UserError as error:
-            if len(labels) == 1:
-                raise
-            rule = f"{error.rule} (data {cell.data_label})"
-            raise type(error)(rule, key=error.key, remedy=error.remedy) from error
-        checked.append(data)
+        for data in _tried(cell):
+            if data in checked:
+                continue
+            try:
+                _check(data)
+            except UserError as error:
+                if len(labels) == 1:
+                    raise
+                rule = f"{error.rule} (data {cell.data_label})"
+                raise type(error)(rule, key=error.key, remedy=error.remedy) from error
+            checked.append(data)
     _refuse_unused(checked)
+
+
+def _tried(cell: CheckedCell) -> list[DataSpec]:
+    """The cell's data as it stands, and with each recipe that is searched."""
+    data, searched = cell.spec.data, cell.space.get("data.augment")
+    recipes = () if searched is None else searched.ends
+    return [data, *(data.model_copy(update={"augment": recipe}) for recipe in recipes)]
 
 
 def _refuse_unused(specs: Sequence[DataSpec]) -> None:
