@@ -12,10 +12,20 @@ from mcl_bench.data.catalog.source import (
     Member,
     Picture,
     Source,
+    groups_of,
 )
 
 DATASETS: dict[str, Dataset] = {
     dataset.facts.name: dataset for dataset in (Parts(), Elpv(), Digits(), Folder(), Cub200())
 }
 
-__all__ = ["DATASETS", "Dataset", "DatasetFacts", "Example", "Member", "Picture", "Source"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetFacts",
+    "Example",
+    "Member",
+    "Picture",
+    "Source",
+    "groups_of",
+]
