@@ -78,8 +78,8 @@ def cut_test(
     """Which images of a set without a test split of its own are test images.
 
     Stratified; depends on the source digest and the share only. A class with two images or more
-    has at least one on each side; a single image is not in test. `groups` as for `cut`; DataError where
-    they leave no test image.
+    has at least one on each side; a single image is not in test. `groups` as for `cut`; DataError
+    where they leave no test image.
     """
     held = _held_out(labels, share, groups, "test", digest, repr(share))
     if groups is not None and not held.any():

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from results_stories import CE, EXPERIMENT, MC, SEEDS, confirms, record, write_sweep
+from results_stories import CE, EXPERIMENT, MC, SEEDS, confirms, look_of, record, write_sweep
 from scipy import stats as oracle
 
 from mcl_bench.records import DataError, UserError
@@ -54,7 +54,8 @@ def story(home: Path, *, text: str = EXPERIMENT, ce: list[float], mc: list[float
         *confirms(CE, ce),
         *confirms(MC, mc, xi="4"),
     ]
-    write_sweep(home, records, text=text, looks=[*looks(CE, len(ce)), *looks(MC, 5), *looks(MC, 1)])
+    own = [look_of(entry) for entry in records if entry.stage == "confirm"]
+    write_sweep(home, records, text=text, looks=[*own, *looks(MC, 2), *looks(MC, 1)])
 
 
 def rows_by_arm(home: Path) -> dict[str, Row]:
