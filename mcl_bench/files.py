@@ -1,16 +1,44 @@
 """Reading and writing files so that a reader finds a whole file or none.
 
-Appends are whole lines; a line torn by a crash is cut off when the file is next opened.
+Appends are whole lines; a line torn by a crash is cut off when the file is next opened. A chained
+file's lines each hold the hash of the line before, as `previous`: what has been changed, removed,
+moved or added by hand is found.
 """
 
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mcl_bench.records import UserError
+
+FIRST = "start"
+"""What a chained file's first line has for the hash of the line before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal:
+    """What a chained file held when it was last written, kept apart from it.
+
+    `unchained` lines at its head are older than the chain, `count` are all, and `link` is the hash
+    that the next line will hold.
+    """
+
+    unchained: int
+    count: int
+    link: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """Where a chain breaks: the number of the line, from 1, and what is wrong, in words."""
+
+    line: int
+    found: str
 
 
 def home() -> Path:
@@ -79,3 +107,71 @@ def read_lines(path: Path) -> Iterator[str]:
         for raw in file:
             if raw.endswith(b"\n"):
                 yield raw[:-1].decode()
+
+
+def line_hash(line: str) -> str:
+    """SHA-256 of a line, 64 hex digits."""
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def append_chained(path: Path, value: Mapping[str, Any], *, after: Sequence[str]) -> str:
+    """Append one line with the hash of what stands `after`, all lines so far; returns the line."""
+    return append_line(path, {**value, "previous": _link(after)})
+
+
+def seal(lines: Sequence[str]) -> Seal:
+    """The seal of a chained file with these lines."""
+    return Seal(unchained=_count_unchained(lines), count=len(lines), link=_link(lines))
+
+
+def find_break(lines: Sequence[str], sealed: Seal | None) -> Break | None:
+    """The first place where these JSON lines are no chain, or not what was `sealed`; else None.
+
+    Lines may have been added since the sealing. Without a seal any number of lines at the head may
+    be older than the chain, of which nothing is known but what the first chained line holds.
+    """
+    unchained = _count_unchained(lines)
+    if sealed is not None and unchained > sealed.unchained:
+        return Break(line=sealed.unchained + 1, found="holds no hash of the line before it")
+    expected = _link(lines[:unchained])
+    for place in range(unchained, len(lines)):
+        named = json.loads(lines[place]).get("previous")
+        if named != expected:
+            return Break(line=place + 1, found=_told(lines, named))
+        expected = line_hash(lines[place])
+    if sealed is None:
+        return None
+    if len(lines) < sealed.count:
+        return Break(line=len(lines) + 1, found="was written and is gone")
+    if _link(lines[: sealed.count]) != sealed.link:
+        return Break(line=sealed.count, found="is not what was written")
+    return None
+
+
+def _count_unchained(lines: Sequence[str]) -> int:
+    """How many lines at the head are older than the chain."""
+    for place, line in enumerate(lines):
+        if "previous" in json.loads(line):
+            return place
+    return len(lines)
+
+
+def _link(before: Sequence[str]) -> str:
+    """The hash that a line after these holds: the last one's, or that of all that are unchained."""
+    if not before:
+        return FIRST
+    if "previous" in json.loads(before[-1]):
+        return line_hash(before[-1])
+    return line_hash("\n".join(before))
+
+
+def _told(lines: Sequence[str], named: object) -> str:
+    """What is wrong with a line that holds the hash `named`, and not that of the line before."""
+    if named is None:
+        return "holds no hash of the line before it"
+    if named == FIRST:
+        return "was written as the first line"
+    for place, line in enumerate(lines, 1):
+        if named == line_hash(line):
+            return f"was written after line {place}, and does not stand there"
+    return "was written after a line that has been changed or removed"

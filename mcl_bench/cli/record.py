@@ -32,6 +32,9 @@ def leaderboard(
     from mcl_bench import files, results
 
     rows = results.leaderboard(files.home(), names or ())
+    if output is Format.CSV and not as_json:
+        for warning in results.warnings(rows):
+            typer.echo(f"Warning: {warning}", err=True)
     typer.echo(results.render(rows, "json" if as_json else output.value))
 
 

@@ -6,6 +6,7 @@ from mcl_bench.data.check import check, check_one, facts_of, names
 from mcl_bench.data.choice import choose
 from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.images import ImageSet, Pixels
+from mcl_bench.data.mixing import Mix
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
@@ -17,6 +18,7 @@ __all__ = [
     "Batches",
     "DatasetFacts",
     "ImageSet",
+    "Mix",
     "Packed",
     "Pixels",
     "Split",

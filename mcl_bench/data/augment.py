@@ -1,6 +1,6 @@
-"""Augmentation recipes: what is drawn for a batch, and how it is applied to it.
+"""Crops: which part of each image a batch shows, how it is turned, and how it is normalised.
 
-A recipe draws on the CPU from the batch's own generator, so that the same batch is seen on every
+A crop draws on the CPU from the batch's own generator, so that the same batch is seen on every
 device; it is applied to the whole batch on the trial's device.
 
 Legend: B batch, S stored pixels a side, c cropped pixels a side.
@@ -56,7 +56,7 @@ class Draw:
         )
 
 
-Recipe = Callable[[int, int, int, Generator], Draw]
+Crop = Callable[[int, int, int, Generator], Draw]
 """(B, S, c, generator) -> Draw."""
 
 
@@ -130,20 +130,32 @@ def _resized_crop(
     )
 
 
-RECIPES: Mapping[str, Recipe] = {
+CROPS: Mapping[str, Crop] = {
     "none": _none,
     "crop_flip": _crop_flip,
     "shift_flip_brightness": _shift_flip_brightness,
     "dihedral": _dihedral,
     "resized_crop": _resized_crop,
+    "paper_scratch": _crop_flip,
+    "paper_finetune": _crop_flip,
 }
+"""The crops by name.
+
+The paper's are those of its authors' scripts. `paper_scratch`: images of 224 px, of which 224 px
+are taken with 4 px of zeros around them, and a flip; the whole image on test. `paper_finetune`:
+images of 600 px, of which 448 px are taken, and a flip; the middle 448 px on test. The scripts
+normalise with mean and standard deviation 0.5, with ImageNet's weights too; here normalisation
+follows the weights.
+"""
+
+SIZES: Mapping[str, tuple[int, int]] = {"paper_scratch": (224, 224), "paper_finetune": (600, 448)}
+"""The stored and the cropped pixels a side of the crops that are for one size only."""
 
 
-def apply(windows: Tensor, draw: Draw, *, scale: Tensor, shift: Tensor, out: Tensor) -> None:
-    """Augment and normalise the windows (B×3×w×w uint8, may be changed) into `out`.
+def cropped(windows: Tensor, draw: Draw, crop: int) -> Tensor:
+    """The windows (B×3×w×w uint8, may be changed) turned, zoomed and brightened as drawn.
 
-    `out` is B×3×c×c float32. A pixel p of 0..255 becomes p·scale + shift, per channel (3×1×1
-    each).
+    B×3×c×c of 0..255, c = `crop`: uint8, or float32 where the draw zooms or brightens.
     """
     for chosen, turn in (
         (draw.flip, _mirrored),
@@ -154,15 +166,19 @@ def apply(windows: Tensor, draw: Draw, *, scale: Tensor, shift: Tensor, out: Ten
             windows = _turned(windows, chosen, turn)
     images = windows
     if draw.zoom is not None:
-        grid = functional.affine_grid(
-            draw.zoom.to(windows.device), list(out.shape), align_corners=False
-        )
+        shape = [len(windows), 3, crop, crop]
+        grid = functional.affine_grid(draw.zoom.to(windows.device), shape, align_corners=False)
         images = functional.grid_sample(
             windows.float(), grid, padding_mode="border", align_corners=False
         )
     if draw.brightness is not None:
         factor = draw.brightness.to(windows.device)[:, None, None, None]
         images = (images * factor).clamp_(max=255)
+    return images
+
+
+def normalise(images: Tensor, *, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+    """Write pixels p of 0..255 into `out` (float32) as p·scale + shift, 3×1×1 each."""
     torch.mul(images, scale, out=out).add_(shift)
 
 

@@ -3,14 +3,19 @@
 Legend: B batch, c cropped pixels a side.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mcl_bench.data import augment
 from mcl_bench.data.images import ImageSet
+from mcl_bench.data.mixing import Mix, Mixing
+from mcl_bench.data.policies import Policy, drawn_from
+from mcl_bench.data.prefetch import one_ahead
+from mcl_bench.data.recipe import parse_recipe
 from mcl_bench.records import DataError
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.spec.seeds import named_seed
@@ -21,11 +26,28 @@ _CACHED_BYTES = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """`images` B×3×c×c float32, `target` B int64, `indices` B int64 into the image set (CPU)."""
+    """`images` B×3×c×c float32, `target` B int64, `indices` B int64 into the image set (CPU).
+
+    `mix` says how the images are mixed with each other, if they are.
+    """
 
     images: Tensor
     target: Tensor
     indices: Tensor
+    mix: Mix | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What a batch will be: its seed, its images, what was drawn for them.
+
+    `windows` (B×3×w×w uint8, on the CPU) are gathered if they were prefetched.
+    """
+
+    seed: int
+    indices: Tensor
+    draw: augment.Draw
+    windows: Tensor | None = None
 
 
 class Batches:
@@ -38,6 +60,10 @@ class Batches:
 
     `mean` and `std` (three each, of pixels in 0..1) normalise. All randomness comes from `seed`,
     the epoch's number and the batch's, so an epoch can be entered at any batch.
+
+    With `prefetch` (None: on a GPU) a thread gathers the next batch's pixels, in pinned memory on a
+    GPU, while the last batch is used; the batches are the same. What draws from torch's global
+    generator is done where the batches are asked for, never in that thread.
     """
 
     def __init__(  # noqa: PLR0913  each is one fact about the batches
@@ -52,6 +78,7 @@ class Batches:
         seed: int,
         device: torch.device | str,
         train: bool,
+        prefetch: bool | None = None,
     ) -> None:
         self._images = images
         self._indices = indices
@@ -59,7 +86,11 @@ class Batches:
         self._seed = seed
         self._device = torch.device(device)
         self._train = train
-        self._recipe = augment.RECIPES[data.augment]
+        self._prefetch = self._device.type == "cuda" if prefetch is None else prefetch
+        recipe = parse_recipe(data.augment)
+        self._draw_crop = augment.CROPS[recipe.crop]
+        self._policy = Policy(recipe.policies) if train and recipe.policies else None
+        self._mixing = Mixing(recipe.mixing) if train and recipe.mixing is not None else None
         self._sampling = data.balance == "sampling"
         self._stored = images.pixels.shape[-1]
         self._crop = self._stored if data.crop is None else data.crop
@@ -77,12 +108,26 @@ class Batches:
         whole, rest = divmod(len(self._indices), self._batch_size)
         return whole + (rest > (1 if self._train else 0))
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from batch `start` (0: the first) on."""
-        order = self._order(number)
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The batches of one epoch, from batch `start` (0: the first) on.
+
+        To be closed if it is left before its end: a thread may be at work.
+        """
+        plans = self._plans(number, start)
+        if not self._prefetch:
+            for plan in plans:
+                yield self._batch(plan)
+            return
+        gathered = one_ahead(self._with_windows(plan) for plan in plans)
+        with closing(gathered):
+            for plan in gathered:
+                yield self._batch(plan)
+
+    def _plans(self, epoch: int, start: int) -> Iterator[_Plan]:
+        order = self._order(epoch)
         for batch in range(start, len(self)):
             first = batch * self._batch_size
-            yield self._batch(number, batch, order[first : first + self._batch_size])
+            yield self._plan(epoch, batch, order[first : first + self._batch_size])
 
     def _order(self, epoch: int) -> Tensor:
         if not self._train:
@@ -95,21 +140,32 @@ class Batches:
         weights = torch.bincount(labels).double().reciprocal()[labels]
         return self._indices[torch.multinomial(weights, count, True, generator=generator)]
 
-    def _batch(self, epoch: int, batch: int, indices: Tensor) -> Batch:
+    def _plan(self, epoch: int, batch: int, indices: Tensor) -> _Plan:
+        seed = named_seed(self._seed, "augment", epoch, batch)
         count = len(indices)
         if self._train:
-            seed = named_seed(self._seed, "augment", epoch, batch)
             generator = torch.Generator().manual_seed(seed)
-            draw = self._recipe(count, self._stored, self._crop, generator)
+            draw = self._draw_crop(count, self._stored, self._crop, generator)
         else:
             draw = augment.centre(count, self._stored, self._crop)
+        return _Plan(seed=seed, indices=indices, draw=draw)
+
+    def _with_windows(self, plan: _Plan) -> _Plan:
+        return replace(plan, windows=self._windows(plan.indices, plan.draw))
+
+    def _batch(self, plan: _Plan) -> Batch:
+        count = len(plan.indices)
         images = torch.empty((count, 3, self._crop, self._crop), device=self._device)
-        step = self._at_once(count, draw.window)
-        for first in range(0, count, step):
-            piece = slice(first, first + step)
-            self._write(indices[piece], draw.part(first, first + step), out=images[piece])
-        target = self._images.labels[indices].to(self._device)
-        return Batch(images=images, target=target, indices=indices)
+        target = self._images.labels[plan.indices].to(self._device)
+        draws = self._policy is not None or self._mixing is not None
+        with drawn_from(named_seed(plan.seed, "policy")) if draws else nullcontext():
+            step = self._at_once(count, plan.draw.window)
+            for first in range(0, count, step):
+                self._write(plan, slice(first, first + step), out=images)
+            if self._mixing is None:
+                return Batch(images=images, target=target, indices=plan.indices)
+            images, mix = self._mixing(images, target)
+        return Batch(images=images, target=target, indices=plan.indices, mix=mix)
 
     def _at_once(self, count: int, window: int) -> int:
         """How many images are worked on together: on a CPU as many as stay in its cache."""
@@ -117,17 +173,24 @@ class Batches:
             return count
         return min(count, max(1, _CACHED_BYTES // (3 * window * window)))
 
-    def _write(self, indices: Tensor, draw: augment.Draw, *, out: Tensor) -> None:
-        on_cuda = self._device.type == "cuda"
+    def _write(self, plan: _Plan, piece: slice, *, out: Tensor) -> None:
+        """Augment and normalise a piece of the batch into its place in `out`."""
+        draw = plan.draw.part(piece.start, piece.stop)
+        if plan.windows is None:
+            windows = self._windows(plan.indices[piece], draw)
+        else:
+            windows = plan.windows[piece]
+        images = augment.cropped(windows.to(self._device, non_blocking=True), draw, self._crop)
+        if self._policy is not None:
+            images = self._policy(images)
+        augment.normalise(images, scale=self._scale, shift=self._shift, out=out[piece])
+
+    def _windows(self, indices: Tensor, draw: augment.Draw) -> Tensor:
+        """The pixels that a batch needs, on the CPU."""
         shape = (len(indices), 3, draw.window, draw.window)
-        windows = torch.empty(shape, dtype=torch.uint8, pin_memory=on_cuda)
+        pinned = self._device.type == "cuda"
+        windows = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         self._images.pixels.windows(
             indices.numpy(), top=draw.top, left=draw.left, out=windows.numpy()
         )
-        augment.apply(
-            windows.to(self._device, non_blocking=True),
-            draw,
-            scale=self._scale,
-            shift=self._shift,
-            out=out,
-        )
+        return windows

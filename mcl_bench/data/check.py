@@ -1,11 +1,11 @@
 """Checking an experiment's data before anything is started."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from mcl_bench.data.augment import RECIPES
 from mcl_bench.data.catalog import DATASETS, DatasetFacts
-from mcl_bench.data.catalog.options import nearest, no_official_validation
+from mcl_bench.data.catalog.options import no_official_validation
+from mcl_bench.data.recipe import check_recipe
 from mcl_bench.data.store import dataset_named, stored_size
 from mcl_bench.records import UserError
 from mcl_bench.spec.schema import DataSpec, TrialSpec
@@ -15,6 +15,15 @@ UNUSED = {
     "max_faults": "the images are no files that could be damaged",
 }
 """Why a key says nothing of some data."""
+
+
+class Searched(Protocol):
+    """What is looked at of a searched setting."""
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that decide whether all are possible."""
+        ...
 
 
 class CheckedCell(Protocol):
@@ -28,6 +37,11 @@ class CheckedCell(Protocol):
     @property
     def data_label(self) -> str:
         """The cell's data, as the matrix calls it."""
+        ...
+
+    @property
+    def space(self) -> Mapping[str, Searched]:
+        """What the cell searches, by setting."""
         ...
 
 
@@ -58,17 +72,17 @@ def check(experiment: CheckedExperiment) -> None:
     checked: list[DataSpec] = []
     labels = {cell.data_label for cell in experiment.cells}
     for cell in experiment.cells:
-        data = cell.spec.data
-        if data in checked:
-            continue
-        try:
-            _check(data)
-        except UserError as error:
-            if len(labels) == 1:
-                raise
-            rule = f"{error.rule} (data {cell.data_label})"
-            raise type(error)(rule, key=error.key, remedy=error.remedy) from error
-        checked.append(data)
+        for data in _tried(cell):
+            if data in checked:
+                continue
+            try:
+                _check(data)
+            except UserError as error:
+                if len(labels) == 1:
+                    raise
+                rule = f"{error.rule} (data {cell.data_label})"
+                raise type(error)(rule, key=error.key, remedy=error.remedy) from error
+            checked.append(data)
     _refuse_unused(checked)
 
 
@@ -76,6 +90,13 @@ def check_one(data: DataSpec) -> None:
     """`check`, for data that is in no experiment."""
     _check(data)
     _refuse_unused([data])
+
+
+def _tried(cell: CheckedCell) -> list[DataSpec]:
+    """The cell's data as it stands, and with each recipe that is searched."""
+    data, searched = cell.spec.data, cell.space.get("data.augment")
+    recipes = () if searched is None else searched.ends
+    return [data, *(data.model_copy(update={"augment": recipe}) for recipe in recipes)]
 
 
 def _refuse_unused(specs: Sequence[DataSpec]) -> None:
@@ -108,12 +129,7 @@ def _check(data: DataSpec) -> None:
         raise UserError(
             f"data.crop must be at most data.resize, got {crop} and {size}", key="data.crop"
         )
-    if data.augment not in RECIPES:
-        raise UserError(
-            f"data.augment must be one of {', '.join(RECIPES)}, got {data.augment!r}",
-            key="data.augment",
-            remedy=nearest(data.augment, RECIPES).strip() or None,
-        )
+    check_recipe(data.augment, stored=size, crop=crop)
     if data.store == "encoded":
         raise UserError(
             "data.store must be auto or decoded, got 'encoded', which is not supported",

@@ -73,7 +73,8 @@ class ImageSet:
     `labels` is int64 of length N; `ids` are paths relative to the source; `extra` holds what else
     is known of each image (parts, cub200: `parts`, N×parts×3 of x, y as shares of the image and
     visible; cub200, cars: `box`, N×4 of x, y, width, height as shares); `official` (bool of length
-    N) marks the set's own validation images.
+    N) marks the set's own validation images; `groups`, where the set has them, names the object
+    that each image shows.
     """
 
     pixels: Pixels
@@ -81,6 +82,7 @@ class ImageSet:
     ids: tuple[str, ...]
     extra: Mapping[str, Tensor]
     official: Tensor
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,9 +1,9 @@
 """One packed file: an Arrow IPC file of images of one size, written in a stream, read by mapping.
 
-A row has `id`, `label`, `official` (validation), `pixels` (planar uint8 RGB) and a column
-`extra.NAME` for whatever else is known. The schema's metadata hold the header, which is known
-before the first image; a last batch without rows carries the summary, which is known after the
-last. A file without a summary is not finished.
+A row has `id`, `label`, `official` (validation), `pixels` (planar uint8 RGB), a column
+`extra.NAME` for whatever else is known, and `group` where the set has groups. The schema's metadata
+hold the header, which is known before the first image; a last batch without rows carries the
+summary, which is known after the last. A file without a summary is not finished.
 """
 
 import json
@@ -39,6 +39,7 @@ class Row:
     official: bool
     pixels: npt.NDArray[np.uint8]
     extra: Mapping[str, npt.NDArray[np.float32]]
+    group: str | None = None
 
 
 def batch_rows(size: int) -> int:
@@ -56,8 +57,10 @@ class Writer:
         size: int,
         header: Mapping[str, Any],
         extra_shapes: Mapping[str, tuple[int, ...]],
+        grouped: bool = False,
     ) -> None:
         self._size = size
+        self._grouped = grouped
         self._extra_shapes = dict(extra_shapes)
         fields = [
             pa.field("id", pa.string()),
@@ -69,6 +72,8 @@ class Writer:
             pa.field(f"{_EXTRA}{name}", pa.list_(pa.float32(), int(np.prod(shape))))
             for name, shape in self._extra_shapes.items()
         ]
+        if grouped:
+            fields.append(pa.field("group", pa.string()))
         facts = {**header, "version": VERSION, "size": size, "extra": self._extra_shapes}
         self._schema = pa.schema(fields, metadata={_METADATA: json.dumps(facts)})
         self._file = pa.OSFile(str(path), "wb")
@@ -109,6 +114,8 @@ class Writer:
         for name, shape in self._extra_shapes.items():
             values = np.array([row.extra[name] for row in rows], dtype=np.float32).reshape(-1)
             columns.append(pa.FixedSizeListArray.from_arrays(pa.array(values), int(np.prod(shape))))
+        if self._grouped:
+            columns.append(pa.array([row.group for row in rows], pa.string()))
         return pa.record_batch(columns, schema=self._schema)
 
 
@@ -140,6 +147,7 @@ def read_images(path: Path) -> ImageSet:
             ids=tuple(table["id"].to_pylist()),
             extra={name: _extra(table, name, shape) for name, shape in facts["extra"].items()},
             official=torch.tensor(table["official"].to_pylist(), dtype=torch.bool),
+            groups=tuple(table["group"].to_pylist()) if "group" in table.column_names else None,
         )
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error

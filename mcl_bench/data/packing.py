@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcl_bench.data.catalog import Source
+from mcl_bench.data.catalog import Source, groups_of
 from mcl_bench.data.decode import UNREADABLE, planar
 from mcl_bench.data.packed_file import Row, Writer, batch_rows
 from mcl_bench.data.splits import cut_test
@@ -37,7 +37,9 @@ def pack(
     cut = source.members[0].split is None
     labels = [member.label for member in source.members]
     if cut:
-        tested = cut_test(labels, digest=source.digest, share=data.test)
+        tested = cut_test(
+            labels, digest=source.digest, share=data.test, groups=groups_of(source.members)
+        )
     else:
         tested = [member.split == "test" for member in source.members]
     header = {
@@ -107,7 +109,11 @@ class _Stream:
         """Write one file of the images at `indices`; its summary holds all faults so far."""
         rows, labels = 0, set[int]()
         with Writer(
-            path, size=self._size, header=self._header, extra_shapes=self._source.extra_shapes
+            path,
+            size=self._size,
+            header=self._header,
+            extra_shapes=self._source.extra_shapes,
+            grouped=groups_of(self._source.members) is not None,
         ) as writer:
             for batch in self._decoded(indices):
                 writer.add(batch)
@@ -142,6 +148,7 @@ class _Stream:
             official=member.split == "validation",
             pixels=pixels,
             extra=example.extra,
+            group=member.group,
         )
 
 

@@ -3,7 +3,6 @@
 Legend: N images, K classes.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcl_bench.records import UserError
+from mcl_bench.data.groups import held_count, hold_groups
+from mcl_bench.records import DataError, UserError
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.spec.seeds import named_seed
 
@@ -27,7 +27,14 @@ class Split:
     validation: Tensor
 
 
-def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None = None) -> Split:
+def cut(
+    labels: Tensor,
+    *,
+    digest: str,
+    data: DataSpec,
+    official: Tensor | None = None,
+    groups: Sequence[str] | None = None,
+) -> Split:
     """Share the training images out into train and validation.
 
     `labels` is int64 of length N. A stratified share `data.validation` of each class is
@@ -35,6 +42,12 @@ def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None 
     images or more has at least one on each side; a single image is trained on. With
     `data.validation: official`, `official` (bool of length N) marks the validation images.
     `data.per_class` then limits what is trained on, never what is validated on.
+
+    `groups` names the object that each image shows: no group is on both sides, and each class of
+    two groups or more is on both, as far as groups of several classes allow.
+
+    Raises UserError where there are no official validation images, DataError where one group is on
+    both official sides.
     """
     if data.validation == "official":
         if official is None or not bool(official.any()):
@@ -44,9 +57,12 @@ def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None 
                 remedy="give a share of the training images, such as 0.1",
             )
         held = official.numpy()
+        if groups is not None:
+            _refuse_shared(groups, held)
     else:
         share = data.validation
-        held = _held_out(labels.tolist(), share, "validation", digest, repr(share), data.split_seed)
+        parts = ("validation", digest, repr(share), data.split_seed)
+        held = _held_out(labels.tolist(), share, groups, *parts)
     kept = ~held
     if data.per_class is not None:
         kept &= _first_of_each(labels.numpy(), kept, data.per_class, digest, data.split_seed)
@@ -56,13 +72,23 @@ def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None 
     )
 
 
-def cut_test(labels: Sequence[int], *, digest: str, share: float) -> list[bool]:
+def cut_test(
+    labels: Sequence[int], *, digest: str, share: float, groups: Sequence[str] | None = None
+) -> list[bool]:
     """Which images of a set without a test split of its own are test images.
 
     Stratified; depends on the source digest and the share only. A class with two images or more
-    has at least one on each side; a single image is not in test.
+    has at least one on each side; a single image is not in test. `groups` as for `cut`; DataError
+    where they leave no test image.
     """
-    return [bool(held) for held in _held_out(labels, share, "test", digest, repr(share))]
+    held = _held_out(labels, share, groups, "test", digest, repr(share))
+    if groups is not None and not held.any():
+        raise DataError(
+            "the groups leave no test image: each class has one group only, or shares one",
+            key="data.root",
+            remedy="give two objects of a class groups of their own",
+        )
+    return [bool(one) for one in held]
 
 
 def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor | None:
@@ -79,16 +105,30 @@ def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor 
     return (raw_K * counts_K.sum() / (raw_K * counts_K).sum()).float()
 
 
-def _held_out(labels: Sequence[int], share: float, *parts: str | int) -> np.ndarray:
+def _held_out(
+    labels: Sequence[int], share: float, groups: Sequence[str] | None, *parts: str | int
+) -> np.ndarray:
     """True for the images of each class that are held out, bool of length N."""
     labels_N = np.asarray(labels, dtype=np.int64)
+    if groups is not None:
+        return hold_groups(labels_N, groups, share, order_seed=named_seed(*parts, "groups"))
     held_N = np.zeros(len(labels_N), dtype=bool)
     for label in np.unique(labels_N):
         members = np.flatnonzero(labels_N == label)
         if len(members) > 1:
-            count = min(max(math.floor(len(members) * share + 0.5), 1), len(members) - 1)
-            held_N[_shuffled(members, *parts, int(label))[:count]] = True
+            held_N[_shuffled(members, *parts, int(label))[: held_count(len(members), share)]] = True
     return held_N
+
+
+def _refuse_shared(groups: Sequence[str], held_N: np.ndarray) -> None:
+    both = {group for group, held in zip(groups, held_N, strict=True) if held}
+    both &= {group for group, held in zip(groups, held_N, strict=True) if not held}
+    if both:
+        raise DataError(
+            f"the group {min(both)!r} has images in training and in the official validation split",
+            key="data.validation",
+            remedy="give a share of the training images, such as 0.1, or mend the groups",
+        )
 
 
 def _first_of_each(

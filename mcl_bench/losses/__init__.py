@@ -9,12 +9,13 @@ from mcl_bench.losses.custom import source_sha256
 from mcl_bench.losses.main import MainLoss, Outputs
 from mcl_bench.losses.mc import MCLossTerms, alignment_logits, diversity, mc_loss
 from mcl_bench.losses.module import MCLoss
-from mcl_bench.losses.objective import Objective, ObjectiveTerms, build_objective
+from mcl_bench.losses.objective import Mixed, Objective, ObjectiveTerms, build_objective
 
 __all__ = [
     "MCLoss",
     "MCLossTerms",
     "MainLoss",
+    "Mixed",
     "Objective",
     "ObjectiveTerms",
     "Outputs",

@@ -31,6 +31,16 @@ class ObjectiveTerms(NamedTuple):
     parts: Mapping[str, Tensor]
 
 
+class Mixed(NamedTuple):
+    """A batch whose images hold a part of another: `share` of 0..1 is each image's own.
+
+    `target` has the B classes of the others.
+    """
+
+    target: Tensor
+    share: float
+
+
 class MutualChannelTerm(nn.Module):
     """μ·(L_dis + λ·(1 - diversity)) of a batch's maps; class weights apply to L_dis.
 
@@ -61,23 +71,32 @@ class MutualChannelTerm(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("mask", mask)
 
-    def forward(self, maps: Tensor, target: Tensor) -> ObjectiveTerms:
-        """The weighted term and its unweighted parts."""
+    def forward(self, maps: Tensor, target: Tensor, mixed: Mixed | None = None) -> ObjectiveTerms:
+        """The weighted term and its unweighted parts; one mask serves both targets of mixed images.
+
+        Diversity knows no target.
+        """
         spec = self.canonical((maps.shape[2], maps.shape[3]))
-        terms = mc_loss(
-            maps,
-            target,
-            groups=self.groups,
-            mask=self._mask(len(maps), spec) if self.training else None,
-            class_weights=self.class_weights,
-            mask_fill=spec.mask_fill,
-            reduction=spec.reduction,
-            diversity=spec.diversity,
-        )
-        return ObjectiveTerms(
-            total=terms.weighted(mu=spec.mu, lambda_=spec.lambda_),
-            parts={"dis": terms.discriminality, "div": 1 - terms.diversity},
-        )
+        mask = self._mask(len(maps), spec) if self.training else None
+
+        def terms(of: Tensor) -> ObjectiveTerms:
+            found = mc_loss(
+                maps,
+                of,
+                groups=self.groups,
+                mask=mask,
+                class_weights=self.class_weights,
+                mask_fill=spec.mask_fill,
+                reduction=spec.reduction,
+                diversity=spec.diversity,
+            )
+            return ObjectiveTerms(
+                total=found.weighted(mu=spec.mu, lambda_=spec.lambda_),
+                parts={"dis": found.discriminality, "div": 1 - found.diversity},
+            )
+
+        own = terms(target)
+        return own if mixed is None else _blended(own, terms(mixed.target), mixed.share)
 
     def canonical(self, map_size: tuple[int, int]) -> MutualChannelSpec:
         """What is computed on maps of this height and width."""
@@ -103,20 +122,44 @@ class Objective(nn.Module):
         self.plus = plus
         self._name = name
 
-    def forward(self, output: Outputs, target: Tensor) -> ObjectiveTerms:
-        """The total and its parts, in float32 (float64 for float64 outputs) under autocast too."""
-        with torch.autocast(output.logits.device.type, enabled=False):
-            main: Tensor = self.main(output.full(), target)
-        parts = {self._name: main}
+    def forward(
+        self, output: Outputs, target: Tensor, mixed: Mixed | None = None
+    ) -> ObjectiveTerms:
+        """The total and its parts, in float32 (float64 for float64 outputs) under autocast too.
+
+        Of `mixed` images it is share·L(target) + (1 - share)·L(the partners' target), and so is
+        each part.
+        """
+        main = self._main(output, target)
+        if mixed is not None:
+            main = _blended(main, self._main(output, mixed.target), mixed.share)
         if self.plus is None:
-            return ObjectiveTerms(total=main, parts=parts)
-        plus: ObjectiveTerms = self.plus(output.maps, target)
-        return ObjectiveTerms(total=main + plus.total, parts={**parts, **plus.parts})
+            return main
+        plus: ObjectiveTerms = self.plus(output.maps, target, mixed)
+        return ObjectiveTerms(total=main.total + plus.total, parts={**main.parts, **plus.parts})
+
+    def _main(self, output: Outputs, target: Tensor) -> ObjectiveTerms:
+        """The main loss alone."""
+        with torch.autocast(output.logits.device.type, enabled=False):
+            total: Tensor = self.main(output.full(), target)
+        return ObjectiveTerms(total=total, parts={self._name: total})
 
     def logits(self, output: Outputs) -> Tensor:
         """What the outputs predict, B×K: the main loss says how they are to be read."""
         with torch.autocast(output.logits.device.type, enabled=False):
             return self.main.logits(output.full())
+
+
+def _blended(own: ObjectiveTerms, other: ObjectiveTerms, share: float) -> ObjectiveTerms:
+    """share·own + (1 - share)·other, the total and each part."""
+
+    def between(one: Tensor, two: Tensor) -> Tensor:
+        return share * one + (1 - share) * two
+
+    return ObjectiveTerms(
+        total=between(own.total, other.total),
+        parts={name: between(part, other.parts[name]) for name, part in own.parts.items()},
+    )
 
 
 def build_objective(

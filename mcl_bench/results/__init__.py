@@ -2,7 +2,7 @@
 
 from mcl_bench.results.folder import read_records
 from mcl_bench.results.leaderboard import Row, leaderboard
-from mcl_bench.results.render import render
+from mcl_bench.results.render import render, warnings
 from mcl_bench.results.status import SweepStatus, render_status, status, status_json
 from mcl_bench.results.table import read_table, write_table
 from mcl_bench.results.tracking import MlflowTracker
@@ -21,5 +21,6 @@ __all__ = [
     "render_status",
     "status",
     "status_json",
+    "warnings",
     "write_table",
 ]

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,45 @@ def count_looks(folder: Path, cell: str) -> int:
             if look["cell"] == cell
         }
     )
+
+
+def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, ...]:
+    """What is wrong with a sweep's looks at test, in words; its `records` have been read before.
+
+    A line that has been changed, removed, moved or added by hand is found by the chain of hashes
+    and by its seal in `sweep.json`; then each confirm trial's record must have its look. The chain
+    is not looked at where the lines are older than it.
+
+    Raises:
+        DataError: a line can't be read.
+    """
+    path = folder / "looks.jsonl"
+    sealed = _read_seal(folder / "sweep.json")  # before the lines, which may be growing
+    lines = list(files.read_lines(path))
+    looks = {(look["cell"], look["key"], look["seed"]) for look in _read_objects(path)}
+    broken = files.find_break(lines, sealed)
+    faults = [] if broken is None else [f"line {broken.line} of {path} {broken.found}"]
+    missing = [
+        f"{record.cell}/confirm-{record.trial}, seed {record.seed}"
+        for record in records
+        if record.stage == "confirm" and (record.cell, record.key, record.seed) not in looks
+    ]
+    if missing:
+        more = f", and of {len(missing) - 1} more" if len(missing) > 1 else ""
+        faults.append(f"{path} has no look of {missing[0]}{more}")
+    what = f"sweep {folder.name}: the ledger of looks at test has been tampered with"
+    return tuple(f"{what}: {fault}" for fault in faults)
+
+
+def _read_seal(path: Path) -> files.Seal | None:
+    """The seal of the looks; None where the sweep is older than seals."""
+    if not path.exists():
+        return None
+    try:
+        sealed = json.loads(path.read_text()).get("looks")
+        return None if sealed is None else files.Seal(**sealed)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, 1, error) from error
 
 
 def _read_objects(path: Path) -> Iterator[dict[str, Any]]:

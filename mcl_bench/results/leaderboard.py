@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcl_bench.records import TrialRecord
-from mcl_bench.results.folder import count_looks, read_records, sweep_folders
+from mcl_bench.results.folder import count_looks, ledger_warnings, read_records, sweep_folders
 from mcl_bench.results.stats import (
     Difference,
     Interval,
@@ -36,6 +36,7 @@ class Aside:
     """What a row's text says beside its columns; decides nothing.
 
     `baseline` is the arm that it is compared with, `common_seeds` the number of seeds of both.
+    `warnings` says what is wrong with the sweep's looks at test, if anything is.
     """
 
     baseline: str
@@ -44,6 +45,7 @@ class Aside:
     xi_differs: bool = False
     sign_flip_p: float | None = None
     sign_flip_floor: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +95,13 @@ COLUMNS = tuple(name for name in Row.__dataclass_fields__ if name != "aside")
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One cell of the experiment with its trials, its best search trial and its confirm trials."""
+    """One cell with its trials, its best search trial, its confirm trials and its looks at test."""
 
     cell: Cell
     records: Sequence[TrialRecord]
     best: TrialRecord | None
     confirm: Sequence[TrialRecord]
+    looks: int
 
     @property
     def top1_by_seed(self) -> dict[int, float]:
@@ -124,9 +127,12 @@ def sweep_rows(folder: Path) -> list[Row]:
     """The rows of the sweep in this folder."""
     experiment = load(folder / "experiment.yaml")
     metric = experiment.spec.search.metric
-    records = by_cell(read_records(folder))
+    every = read_records(folder)
+    warnings = ledger_warnings(folder, every)
+    records = by_cell(every)
     standings = [
-        _standing(cell, records.get(cell.id, []), metric=metric) for cell in experiment.cells
+        _standing(cell, records.get(cell.id, []), metric=metric, looks=count_looks(folder, cell.id))
+        for cell in experiment.cells
     ]
     compared = _compared(standings, experiment.baseline)
     adjusted = dict(
@@ -143,12 +149,12 @@ def sweep_rows(folder: Path) -> list[Row]:
         _row(
             standing,
             experiment=experiment,
-            looks=count_looks(folder, standing.cell.id),
             sweep=folder.name,
             tier=tier[standing.cell.id],
             difference=compared.get(standing.cell.id),
             p_adjusted=adjusted.get(standing.cell.id),
             baseline_xi=widths[*standing.cell.group, experiment.baseline],
+            warnings=warnings,
         )
         for standing in standings
     ]
@@ -157,9 +163,11 @@ def sweep_rows(folder: Path) -> list[Row]:
     return sorted(rows, key=lambda row: (place[row.cell], -(row.test_top1_mean or -1.0)))
 
 
-def _standing(cell: Cell, records: Sequence[TrialRecord], *, metric: str) -> Standing:
+def _standing(cell: Cell, records: Sequence[TrialRecord], *, metric: str, looks: int) -> Standing:
     best = best_search(records, metric=metric)
-    return Standing(cell=cell, records=records, best=best, confirm=confirmed(records, best))
+    return Standing(
+        cell=cell, records=records, best=best, confirm=confirmed(records, best), looks=looks
+    )
 
 
 def _compared(standings: Sequence[Standing], baseline: str) -> dict[str, Difference]:
@@ -188,11 +196,11 @@ def _row(
     *,
     experiment: Experiment,
     sweep: str,
-    looks: int,
     tier: int | None,
     difference: Difference | None,
     p_adjusted: float | None,
     baseline_xi: str | None,
+    warnings: tuple[str, ...],
 ) -> Row:
     cell, best = standing.cell, standing.best
     values = list(standing.top1_by_seed.values())
@@ -216,7 +224,7 @@ def _row(
         difference_ci_low=seen.low,
         difference_ci_high=seen.high,
         p_adjusted=p_adjusted,
-        test_looks=looks,
+        test_looks=standing.looks,
         trials=count_searched(standing.records),
         device_hours=math.fsum(record.device_seconds for record in standing.records) / 3600,
         equal_budget=cell.equal_budget,
@@ -234,6 +242,7 @@ def _row(
             xi_differs=best is not None and baseline_xi not in {None, best.xi},
             sign_flip_p=seen.sign_flip_p,
             sign_flip_floor=seen.sign_flip_floor,
+            warnings=warnings,
         ),
     )
 

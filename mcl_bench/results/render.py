@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -42,9 +42,16 @@ def render(rows: Sequence[Row], format: Format | str, *, width: int = WIDTH) -> 
     if format == "csv":
         return _csv(rows)
     if format == "json":
-        plain = {"rows": [row.to_dict() for row in rows]}
+        plain: dict[str, Any] = {"rows": [row.to_dict() for row in rows]}
+        if found := warnings(rows):
+            plain["warnings"] = found
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2)
     raise ValueError(f"a leaderboard is rendered as table, markdown, csv or json, not {format}")
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """What is wrong with the records of these rows' sweeps, each once."""
+    return list(dict.fromkeys(warning for row in rows for warning in row.aside.warnings))
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
@@ -121,7 +128,8 @@ def _markdown(rows: Sequence[Row]) -> str:
             remarks,
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    notes = [f"- {note}" for note in _width_notes(rows)]
+    notes = [f"- **Warning: {warning}**" for warning in warnings(rows)]
+    notes += [f"- {note}" for note in _width_notes(rows)]
     return "\n".join([*lines, "", *notes, *([""] if notes else []), FOOTNOTE])
 
 
@@ -192,7 +200,7 @@ def _sign_flip(row: Row) -> str:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     flips = [f"{row.cell} {_sign_flip(row)}" for row in rows if row.aside.sign_flip_p is not None]
-    notes = _width_notes(rows)
+    notes = [f"Warning: {warning}" for warning in warnings(rows)] + _width_notes(rows)
     if flips:
         notes.append(f"Exact sign-flip p (its floor), which decides nothing: {', '.join(flips)}.")
     return notes

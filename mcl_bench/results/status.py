@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcl_bench.records import Stage, TrialName, TrialRecord
-from mcl_bench.results.folder import read_events, read_records, sweep_folders
+from mcl_bench.results.folder import ledger_warnings, read_events, read_records, sweep_folders
 from mcl_bench.results.winners import (
     CellState,
     best_search,
@@ -54,12 +54,13 @@ class CellStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """One sweep: its state, its trials by state, and its cells."""
+    """One sweep: its state, its trials by state, its cells, and what is wrong with its looks."""
 
     sweep: str
     state: str
     trials: Mapping[str, int]
     cells: tuple[CellStatus, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def status(home: Path, names: Sequence[str] = ()) -> list[SweepStatus]:
@@ -78,7 +79,9 @@ def sweep_status(folder: Path) -> SweepStatus:
     metric = experiment.spec.search.metric
     running = _driver_runs(folder)
     ended, trials = _read_open(folder)
-    records = derive_superseded(read_records(folder), metric=metric)
+    every = read_records(folder)
+    warnings = ledger_warnings(folder, every)
+    records = derive_superseded(every, metric=metric)
     known = {(record.cell, record.stage, record.trial) for record in records}
     still = [_as_left(trial, running) for name, trial in trials.items() if name not in known]
     own = by_cell(records)
@@ -98,12 +101,13 @@ def sweep_status(folder: Path) -> SweepStatus:
         state="running" if running else ended,
         trials=_count(records, still),
         cells=cells,
+        warnings=warnings,
     )
 
 
 def status_json(found: Sequence[SweepStatus]) -> dict[str, Any]:
     """What `status --json` prints, as plain values."""
-    return {
+    plain: dict[str, Any] = {
         "sweeps": [
             {
                 "sweep": sweep.sweep,
@@ -114,6 +118,8 @@ def status_json(found: Sequence[SweepStatus]) -> dict[str, Any]:
             for sweep in found
         ]
     }
+    warnings = [warning for sweep in found for warning in sweep.warnings]
+    return plain | {"warnings": warnings} if warnings else plain
 
 
 def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
@@ -140,6 +146,8 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
             console.print(table)
             for trial in (trial for cell in sweep.cells for trial in cell.open):
                 console.print(f"  {_open_line(trial)}", markup=False)
+            for warning in sweep.warnings:
+                console.print(f"Warning: {warning}", markup=False)
             console.print()
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 

@@ -1,7 +1,6 @@
 """The folder of one sweep: its id, its lock, and the append-only files that a resume reads."""
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ import filelock
 from mcl_bench import __version__, files
 from mcl_bench.records import DataError, Stage, TestGrant, TrialName, TrialRecord, UserError
 from mcl_bench.spec import Experiment, dump_yaml
+from mcl_bench.sweep.looks import Looks, read_object
 
 APPENDED = ("looks.jsonl", "events.jsonl", "records.jsonl")
 """The files that only grow; a tail torn by a crash is cut when the sweep is opened."""
@@ -40,7 +40,7 @@ class SweepFolder:
         self._files = None if files_at is None else Path(files_at).expanduser().absolute()
         self._facts: dict[str, Any] = {}
         self._lock = filelock.FileLock(path / "lock", timeout=1)
-        self._looks: dict[tuple[str, str, int], str] = {}
+        self._looks = Looks(path)
         self._made = False
 
     @property
@@ -74,6 +74,7 @@ class SweepFolder:
 
         Raises:
             UserError: another driver holds the sweep, or the folder can't be written.
+            DataError: a file of it is damaged, or its looks have been tampered with.
         """
         try:
             if self._ready.exists() and not self.path.exists():
@@ -103,12 +104,14 @@ class SweepFolder:
                 "digests": {},
             }
             self._write_facts()
-        self._facts = _parse(self.path / "sweep.json", 1, (self.path / "sweep.json").read_text())
-        self._looks = {
-            (look["cell"], look["key"], look["seed"]): line
-            for number, line in enumerate(files.read_lines(self.path / "looks.jsonl"), 1)
-            for look in [_parse(self.path / "looks.jsonl", number, line)]
-        }
+        try:
+            file = self.path / "sweep.json"
+            self._facts = read_object(file, 1, file.read_text())
+            self._looks.open(self._facts.get("looks"))
+        except DataError:
+            self.close()
+            raise
+        self._seal_looks()
         return (self.path / "experiment.yaml").exists()
 
     @property
@@ -166,7 +169,7 @@ class SweepFolder:
         """When each trial was first launched (unix seconds), and its device seconds so far."""
         spent: dict[TrialName, tuple[float, float]] = {}
         for number, line in enumerate(files.read_lines(self.path / "events.jsonl"), 1):
-            event = _parse(self.path / "events.jsonl", number, line)
+            event = read_object(self.path / "events.jsonl", number, line)
             if event["event"] not in {"launch", "report"}:
                 continue
             name = (event["cell"], event["stage"], event["trial"])
@@ -208,22 +211,18 @@ class SweepFolder:
         """Every record line, in the order written."""
         path = self.path / "records.jsonl"
         for number, line in enumerate(files.read_lines(path), 1):
-            _parse(path, number, line)
+            read_object(path, number, line)
             yield TrialRecord.from_json(line)
 
     def look(self, *, cell: str, key: str, seed: int, of: int | None) -> TestGrant:
         """Write down a look at test, once for its cell, key and seed; returns what opens test."""
-        line = self._looks.get((cell, key, seed))
-        if line is None:
-            look = {"cell": cell, "key": key, "seed": seed, "of": of, "time": time.time()}
-            line = files.append_line(self.path / "looks.jsonl", look)
-            self._looks[cell, key, seed] = line
-        return TestGrant(cell=cell, key=key, seed=seed, entry=_entry(line))
+        grant = self._looks.look(cell=cell, key=key, seed=seed, of=of)
+        self._seal_looks()
+        return grant
 
     def granted(self, grant: TestGrant) -> bool:
         """Whether this grant's look is the one written down."""
-        line = self._looks.get((grant.cell, grant.key, grant.seed))
-        return line is not None and _entry(line) == grant.entry
+        return self._looks.granted(grant)
 
     @property
     def files(self) -> Path:
@@ -239,6 +238,12 @@ class SweepFolder:
         """The folder of one trial."""
         return self.files / "trials" / cell / f"{stage}-{number}"
 
+    def _seal_looks(self) -> None:
+        """Keep the ledger's seal beside it, if it is another."""
+        if self._facts.get("looks") != self._looks.sealed:
+            self._facts["looks"] = self._looks.sealed
+            self._write_facts()
+
     def _write_facts(self) -> None:
         files.write_whole(self.path / "sweep.json", json.dumps(self._facts) + "\n")
 
@@ -250,29 +255,6 @@ class SweepFolder:
         return f"process {held['pid']} on {held['host']}"
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
-    """One line of a file that this program wrote.
-
-    Raises:
-        DataError: it has been damaged since.
-    """
-    try:
-        parsed = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"damaged: {error.msg} at column {error.colno}: {line[:40]!r}",
-            place=f"{path}:{number}",
-            remedy="put the file back from a copy, or start the sweep afresh with --new",
-        ) from error
-    if not isinstance(parsed, dict):
-        raise DataError(f"damaged: {line[:40]!r} is no record", place=f"{path}:{number}")
-    return parsed
-
-
-def _entry(line: str) -> str:
-    return hashlib.sha256(line.encode()).hexdigest()
-
-
 def recorded_digests(path: Path) -> Mapping[str, str]:
     """The digest of each data label's images, as the sweep in this folder was started with.
 
@@ -280,5 +262,5 @@ def recorded_digests(path: Path) -> Mapping[str, str]:
         DataError: the file that says so has been damaged.
     """
     file = path / "sweep.json"
-    digests: Mapping[str, str] = _parse(file, 1, file.read_text())["digests"]
+    digests: Mapping[str, str] = read_object(file, 1, file.read_text())["digests"]
     return digests

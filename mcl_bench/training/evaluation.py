@@ -3,6 +3,7 @@
 # B batch, K classes, C maps, N images, H×W positions
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -74,16 +75,17 @@ def evaluate(
 
     channels = ChannelSums(network.groups, read=None if head is None else read)
     logits, labels, indices = [], [], []
-    for batch in batches.epoch(0):
-        between()
-        with precision.autocast():
-            output = network(batch.images).full()
-        channels.add(output.maps, batch.target)
-        if watch is not None:
-            watch(output.maps, batch.target, batch.indices)
-        logits.append(logits_of(output))
-        labels.append(batch.target)
-        indices.append(batch.indices)
+    with closing(batches.epoch(0)) as epoch:
+        for batch in epoch:
+            between()
+            with precision.autocast():
+                output = network(batch.images).full()
+            channels.add(output.maps, batch.target)
+            if watch is not None:
+                watch(output.maps, batch.target, batch.indices)
+            logits.append(logits_of(output))
+            labels.append(batch.target)
+            indices.append(batch.indices)
     return _score(
         torch.cat(logits).cpu(), torch.cat(labels).cpu(), torch.cat(indices).cpu(), channels.facts()
     )

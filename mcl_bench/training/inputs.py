@@ -63,7 +63,13 @@ def open_inputs(config: TrialConfig, spec: TrialSpec, *, device: torch.device) -
     check_grant(config)
     packed = data.prepare(spec.data, store=Path(config.store), digest=config.digest)
     images = data.open_train(packed)
-    cut = data.cut(images.labels, digest=packed.digest, data=spec.data, official=images.official)
+    cut = data.cut(
+        images.labels,
+        digest=packed.digest,
+        data=spec.data,
+        official=images.official,
+        groups=images.groups,
+    )
     learnt, validation = cut.train, cut.validation
     refit = config.id.stage == "confirm" and spec.confirm.refit
     if refit:

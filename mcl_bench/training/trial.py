@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mcl_bench import data
-from mcl_bench.losses import ObjectiveTerms, Outputs, build_objective
+from mcl_bench.losses import Mixed, ObjectiveTerms, Outputs, build_objective
 from mcl_bench.records import EpochRecord, Report, TrialConfig, Word
 from mcl_bench.spec import named_seed, trial_spec
 from mcl_bench.training.answers import write_answers
@@ -192,17 +193,18 @@ class Training(Iterator[EpochRecord]):
     def _train_epoch(self) -> None:
         self.network.train()
         self.objective.train()
-        batches = self._inputs.train.epoch(self._sums.epoch - 1, start=self._sums.steps)
-        while True:
-            self._obey()
-            asked = time.perf_counter()
-            batch = next(batches, None)
-            self._sums.wait_seconds += time.perf_counter() - asked
-            if batch is None:
-                return
-            self._step(batch.images, batch.target)
+        epoch = self._inputs.train.epoch(self._sums.epoch - 1, start=self._sums.steps)
+        with closing(epoch) as batches:
+            while True:
+                self._obey()
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                self._sums.wait_seconds += time.perf_counter() - asked
+                if batch is None:
+                    return
+                self._step(batch)
 
-    def _step(self, images_B3HW: Tensor, target_B: Tensor) -> None:
+    def _step(self, batch: data.Batch) -> None:
         steps_per_epoch = len(self._inputs.train)
         factor = lr_factor(
             self.spec.train.schedule,
@@ -212,15 +214,24 @@ class Training(Iterator[EpochRecord]):
         )
         set_lr(self.optimizer, factor)
         with self._precision.autocast():
-            output: Outputs = self.network(images_B3HW)
+            output: Outputs = self.network(batch.images)
         output = output.full()
-        terms: ObjectiveTerms = self.objective(output, target_B)
+        terms = self._loss(output, batch)
         self.optimizer.zero_grad()
         terms.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         with torch.no_grad():
-            correct = (self.objective.logits(output).argmax(1) == target_B).sum()
-        self._sums.add(terms, correct=correct, images=len(target_B))
+            correct = (self.objective.logits(output).argmax(1) == _shown(batch)).sum()
+        self._sums.add(terms, correct=correct, images=len(batch.target))
+
+    def _loss(self, output: Outputs, batch: data.Batch) -> ObjectiveTerms:
+        terms: ObjectiveTerms
+        if batch.mix is None:
+            terms = self.objective(output, batch.target)
+        else:
+            mixed = Mixed(target=batch.mix.target, share=batch.mix.share)
+            terms = self.objective(output, batch.target, mixed)
+        return terms
 
     def _finish_epoch(self) -> EpochRecord:
         epoch = self._sums.epoch
@@ -293,6 +304,13 @@ class Training(Iterator[EpochRecord]):
         write_answers(folder, found, ids=images.ids, classes=classes)
         scores = _accuracies("test", found) | found.channels.metrics("channels")
         return found, scores | report.write(folder, found.channels, predicted_N=found.predicted_N)
+
+
+def _shown(batch: data.Batch) -> Tensor:
+    """The class that most of each image shows, which is what train/top1 counts."""
+    if batch.mix is None or batch.mix.share >= 0.5:
+        return batch.target
+    return batch.mix.target
 
 
 def _accuracies(split: str, found: Evaluation) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mcl_bench.data import Batches, ImageSet, Pixels
-from mcl_bench.data.augment import RECIPES
+from mcl_bench.data.augment import CROPS
 from mcl_bench.data.batches import Batch
 from mcl_bench.records import DataError
 from mcl_bench.spec.schema import DataSpec
@@ -58,7 +58,7 @@ def pixels_of(batch: Batch) -> torch.Tensor:
     return (batch.images * std + mean) * 255
 
 
-@pytest.mark.parametrize("augment", RECIPES)
+@pytest.mark.parametrize("augment", CROPS)
 @pytest.mark.parametrize("crop", [16, 12])
 def test_an_epoch_entered_in_the_middle_gives_the_same_batches(augment: str, crop: int) -> None:
     whole = list(batches(image_set(), augment=augment, crop=crop).epoch(3))
@@ -68,7 +68,7 @@ def test_an_epoch_entered_in_the_middle_gives_the_same_batches(augment: str, cro
     assert whole[0].images.shape == (4, 3, crop, crop)
 
 
-@pytest.mark.parametrize("augment", sorted(set(RECIPES) - {"none"}))
+@pytest.mark.parametrize("augment", sorted(set(CROPS) - {"none"}))
 def test_epochs_and_seeds_augment_differently(augment: str) -> None:
     same = torch.zeros(40, dtype=torch.int64)
     draws = [
@@ -80,7 +80,7 @@ def test_epochs_and_seeds_augment_differently(augment: str) -> None:
     assert len(draws[0].images.unique(dim=0)) > 4
 
 
-@pytest.mark.parametrize("augment", sorted(set(RECIPES) - {"none"}))
+@pytest.mark.parametrize("augment", sorted(set(CROPS) - {"none"}))
 def test_the_batches_of_an_epoch_are_augmented_differently(augment: str) -> None:
     same = torch.zeros(40, dtype=torch.int64)
     loader = batches(image_set(), same, augment=augment, batch_size=20)
@@ -227,7 +227,7 @@ def test_resized_crop_of_a_flat_image_is_flat_and_of_a_ramp_is_part_of_it() -> N
 
 
 def test_working_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for augment in RECIPES:
+    for augment in CROPS:
         whole = list(batches(image_set(), augment=augment, batch_size=13).epoch(0))
         with monkeypatch.context() as patch:
             patch.setattr("mcl_bench.data.batches._CACHED_BYTES", 3 * 16 * 16 * 2)
@@ -235,7 +235,7 @@ def test_working_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("augment", RECIPES)
+@pytest.mark.parametrize("augment", CROPS)
 def test_a_gpu_sees_the_same_images(augment: str) -> None:
     here = list(batches(image_set(), augment=augment, crop=12).epoch(0))
     there = list(batches(image_set(), augment=augment, crop=12, device="cuda").epoch(0))

@@ -1,6 +1,7 @@
 """What the data room refuses before anything starts, and the sets that come with a package."""
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mcl_bench.spec.schema import (
     TrainSpec,
     TrialSpec,
 )
+from mcl_bench.spec.space import Choice
 
 HAS_ELPV = importlib.util.find_spec("elpv_dataset") is not None
 needs_elpv = pytest.mark.skipif(not HAS_ELPV, reason="needs the extra elpv")
@@ -30,6 +32,7 @@ needs_elpv = pytest.mark.skipif(not HAS_ELPV, reason="needs the extra elpv")
 class Cell:
     spec: TrialSpec
     data_label: str
+    space: Mapping[str, Choice]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Experiment:
     cells: tuple[Cell, ...]
 
 
-def experiment(*specs: DataSpec) -> Experiment:
+def experiment(*specs: DataSpec, searched: Sequence[str] = ()) -> Experiment:
     return Experiment(
         tuple(
             Cell(
@@ -48,6 +51,7 @@ def experiment(*specs: DataSpec) -> Experiment:
                     train=TrainSpec(),
                 ),
                 f"{spec.name}_{number}",
+                {"data.augment": Choice(values=tuple(searched))} if searched else {},
             )
             for number, spec in enumerate(specs)
         )
@@ -64,6 +68,13 @@ def parts(**changes: Any) -> DataSpec:
         (parts(resize=ShortSide(short=9)), "data.resize", "{short: 9}"),
         (parts(crop=65), "data.crop", "got 65 and 64"),
         (parts(augment="crop_flp"), "data.augment", "did you mean crop_flip?"),
+        (parts(augment="crop_flip+mixups"), "data.augment", "did you mean mixup?"),
+        (parts(augment="randaugment+crop_flip"), "data.augment", "write crop_flip+randaugment"),
+        (parts(augment="mixup+cutmix"), "data.augment", "mixup or cutmix once"),
+        (parts(augment="none+dihedral"), "data.augment", "a crop once"),
+        (parts(augment="crop_flip+"), "data.augment", "got ''"),
+        (parts(augment="paper_scratch"), "data.augment", "resize: 224 and crop: 224"),
+        (parts(augment="paper_finetune+mixup"), "data.augment", "600 and data.crop 448"),
         (parts(store="encoded"), "data.store", "'encoded'"),
         (parts(root="/somewhere"), "data.root", "'/somewhere'"),
         (parts(options={"clases": 3}), "data.options.clases", "did you mean classes?"),
@@ -84,6 +95,21 @@ def test_a_value_that_cannot_be_served_is_refused_with_key_and_value(
     assert raised.value.key == key
     assert words in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_a_recipe_that_is_searched_is_checked_like_one_that_is_set() -> None:
+    data.check(experiment(parts(), searched=["none", "crop_flip+rotate+mixup"]))
+    with pytest.raises(UserError, match="got 'spin'"):
+        data.check(experiment(parts(), searched=["none", "spin"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "crop"), [("scratch", 224, 224), ("finetune", 600, 448)]
+)
+def test_the_papers_recipes_are_for_the_papers_sizes(name: str, resize: int, crop: int) -> None:
+    data.check(experiment(parts(augment=f"paper_{name}", resize=resize, crop=crop)))
+    with pytest.raises(UserError, match=f"data.resize {resize} and data.crop {crop}"):
+        data.check(experiment(parts(augment=f"paper_{name}", resize=resize, crop=crop - 32)))
 
 
 def test_good_data_pass(flat: Path) -> None:

@@ -13,7 +13,7 @@ from mcl_bench.spec.schema import DataSpec
 
 
 def spec(**changes: Any) -> DataSpec:
-    return DataSpec(name="parts", **changes)
+    return DataSpec(**{"name": "parts", **changes})
 
 
 def labels_of(*counts: int) -> torch.Tensor:

@@ -101,6 +101,17 @@ def confirms(
     ]
 
 
+def look_of(record: TrialRecord) -> dict[str, Any]:
+    """What the ledger holds of a confirm trial, as it did before there was a chain."""
+    return {
+        "cell": record.cell,
+        "key": record.key,
+        "seed": record.seed,
+        "of": record.of,
+        "time": 1.0,
+    }
+
+
 def write_sweep(
     home: Path,
     records: list[TrialRecord],
@@ -109,16 +120,18 @@ def write_sweep(
     looks: list[dict[str, Any]] | None = None,
     events: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """A sweep's folder as a driver leaves it."""
+    """A sweep's folder as a driver leaves it; without `looks` each confirm trial has its own."""
     file = home.parent / "story.yaml"
     file.write_text(text)
     experiment = load(file)
     folder = home / "sweeps" / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.yaml").write_text(f"# sweep 0a1b2c3d\n{dump_yaml(experiment.resolved)}")
+    if looks is None:
+        looks = [look_of(entry) for entry in records if entry.stage == "confirm"]
     written = {
         "records.jsonl": [entry.to_json() for entry in records],
-        "looks.jsonl": [json.dumps(look) for look in looks or []],
+        "looks.jsonl": [json.dumps(look) for look in looks],
         "events.jsonl": [json.dumps(event) for event in events or []],
     }
     for name, lines in written.items():

@@ -1,15 +1,19 @@
 import csv
+import dataclasses
 import io
 import json
 import math
 from pathlib import Path
 
 import pytest
-from results_stories import CE, EXPERIMENT, MC, SEEDS, confirms, record, write_sweep
+from results_stories import CE, EXPERIMENT, MC, SEEDS, confirms, look_of, record, write_sweep
 from scipy import stats as oracle
 
+from mcl_bench import files
+from mcl_bench.cli.record import Format
+from mcl_bench.cli.record import leaderboard as print_leaderboard
 from mcl_bench.records import DataError, UserError
-from mcl_bench.results import Row, leaderboard, render
+from mcl_bench.results import Row, leaderboard, render, warnings
 
 KEYS = [
     "sweep",
@@ -54,7 +58,8 @@ def story(home: Path, *, text: str = EXPERIMENT, ce: list[float], mc: list[float
         *confirms(CE, ce),
         *confirms(MC, mc, xi="4"),
     ]
-    write_sweep(home, records, text=text, looks=[*looks(CE, len(ce)), *looks(MC, 5), *looks(MC, 1)])
+    own = [look_of(entry) for entry in records if entry.stage == "confirm"]
+    write_sweep(home, records, text=text, looks=[*own, *looks(MC, 2), *looks(MC, 1)])
 
 
 def rows_by_arm(home: Path) -> dict[str, Row]:
@@ -287,6 +292,39 @@ def test_json_is_the_rows_and_never_nan(tmp_path: Path) -> None:
     assert list(document) == ["rows"]
     assert [list(row) for row in document["rows"]] == [KEYS, KEYS]
     assert document["rows"][0]["test_macro_top1_mean"] is None
+
+
+def test_a_ledger_that_was_tampered_with_marks_the_leaderboard(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / "sweeps/story/looks.jsonl"
+    lines = path.read_text().splitlines()
+    assert warnings(leaderboard(home)) == []
+    sealed = files.seal(lines)
+    (path.parent / "sweep.json").write_text(json.dumps({"looks": dataclasses.asdict(sealed)}))
+    assert warnings(leaderboard(home)) == []
+    path.write_text("".join(f"{line}\n" for line in lines[1:]))
+    rows = leaderboard(home)
+    gone, missing = warnings(rows)
+    assert gone.startswith("sweep story: the ledger of looks at test has been tampered with: line")
+    assert gone.endswith("was written and is gone")
+    assert missing.endswith(f"{path} has no look of {CE}/confirm-0, seed {SEEDS[0]}")
+    document = json.loads(render(rows, "json"))
+    assert document["warnings"] == [gone, missing]
+    assert [list(row) for row in document["rows"]] == [KEYS, KEYS]
+    assert f"Warning: {gone}" in render(rows, "table", width=400)
+    assert f"- **Warning: {missing}**" in render(rows, "markdown")
+    monkeypatch.setenv("MCL_HOME", str(home))
+    print_leaderboard(output=Format.CSV)
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [f"Warning: {gone}", f"Warning: {missing}"]
+    assert printed.out.startswith("sweep,cell,")
+
+
+def test_a_damaged_seal_is_told_with_its_file(home: Path) -> None:
+    (home / "sweeps/story/sweep.json").write_text("[]\n")
+    with pytest.raises(DataError, match=r"sweep.json is damaged"):
+        leaderboard(home)
 
 
 def test_csv_has_a_line_of_names_and_config_as_json(home: Path) -> None:

@@ -41,6 +41,17 @@ def only(home: Path) -> SweepStatus:
     return sweep
 
 
+def test_a_ledger_without_a_confirm_trials_look_is_told(home: Path) -> None:
+    assert only(home).warnings == ()
+    assert list(status_json(status(home))) == ["sweeps"]
+    write_sweep(home, [record(value=0.5), *confirms(CE, [0.5, 0.6])], looks=[], events=EVENTS)
+    (warning,) = status_json(status(home))["warnings"]
+    assert "sweep story: the ledger of looks at test has been tampered with" in warning
+    assert f"no look of {CE}/confirm-0, seed 11, and of 1 more" in warning
+    text = render_status(status(home), width=500)
+    assert f"Warning: {warning}" in text
+
+
 def test_a_sweep_whose_lock_is_held_is_running_and_tells_what_runs(home: Path) -> None:
     with filelock.FileLock(home / "sweeps/story/lock"):
         sweep = only(home)

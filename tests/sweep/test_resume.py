@@ -198,6 +198,12 @@ def test_damaged_records_are_told_with_file_and_line(tmp_path: Path, tiny_experi
     whole = looks.read_text()
     looks.write_text("{broken\n" + whole)
     assert f"{looks}:1: damaged" in mcl_bench("sweep", str(file), home=home, code=3).stderr
+    looks.write_text(whole.partition("\n")[2])
+    for call in ((), ("--new",)):
+        told = mcl_bench("sweep", str(file), *short, *call, home=home, code=3).stderr
+        assert f"{looks}:1: the ledger of looks at test has been tampered with: line 1 was" in told
+    board = json.loads(mcl_bench("leaderboard", "--json", home=home).stdout)
+    assert f"line 1 of {looks} was written after" in board["warnings"][0]
     looks.write_text(whole)
     study = home / "sweeps/tiny/study.db"
     study.write_bytes(b"not a database" * 100)

@@ -72,11 +72,15 @@ def test_only_an_end_closes_a_sweep_and_no_trials_state_does(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["looks.jsonl", "events.jsonl", "records.jsonl"])
 def test_a_torn_tail_is_cut_when_the_sweep_is_opened(tmp_path: Path, name: str) -> None:
+    folder = opened(tmp_path / "s")
+    folder.look(cell="c", key="k", seed=1, of=None)
+    folder.event("start")
+    folder.close()
+    path = tmp_path / "s" / name
+    whole = path.read_text() if path.exists() else ""
+    path.write_text(whole + '{"cell": "c", "ke')
     opened(tmp_path / "s").close()
-    whole = '{"cell": "c", "key": "k", "seed": 1}\n'
-    (tmp_path / "s" / name).write_text(whole + '{"cell": "c", "ke')
-    opened(tmp_path / "s").close()
-    assert (tmp_path / "s" / name).read_text() == whole
+    assert path.read_text() == whole
 
 
 def test_a_folder_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path) -> None:

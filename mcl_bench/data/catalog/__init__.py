@@ -17,6 +17,7 @@ from mcl_bench.data.catalog.source import (
     Member,
     Picture,
     Source,
+    groups_of,
 )
 
 DATASETS: dict[str, Dataset] = {
@@ -35,4 +36,13 @@ DATASETS: dict[str, Dataset] = {
     )
 }
 
-__all__ = ["DATASETS", "Dataset", "DatasetFacts", "Example", "Member", "Picture", "Source"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetFacts",
+    "Example",
+    "Member",
+    "Picture",
+    "Source",
+    "groups_of",
+]

@@ -2,7 +2,7 @@
 
 A class is a folder; all image files below it, at any depth, are its images. Hidden files, files
 of the desktop (`Thumbs.db`, `__MACOSX`) and files that are no images by their extension are
-passed over.
+passed over. A file `groups.csv` in the root may say which images show one object.
 """
 
 import functools
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mcl_bench.data.catalog.group_list import with_groups
 from mcl_bench.data.catalog.image_files import EXTENSIONS, identity, image_files, passed_over
 from mcl_bench.data.catalog.listed import refuse
 from mcl_bench.data.catalog.options import parse_options
@@ -38,7 +39,8 @@ class Folder:
         citation="yours",
         licence="yours",
         needs_root=True,
-        notes="without train/ and test/ a stratified test split (data.test) is cut once",
+        notes="without train/ and test/ a stratified test split (data.test) is cut once; with a "
+        "groups.csv (path,group) photographs of one object are on one side of every cut",
     )
 
     def check(self, data: DataSpec) -> None:
@@ -101,7 +103,8 @@ class FolderSource:
                 member = Member(id=identity(path, root), label=number[name], split=split)
                 self._paths[member.id] = path
                 members.append(member)
-        self._members = tuple(sorted(members, key=lambda member: member.id))
+        members.sort(key=lambda member: member.id)
+        self._members = with_groups(members, root=root, report=refuse(root))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -115,13 +118,13 @@ class FolderSource:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The hash of every image's path, bytes and class."""
+        """The hash of every image's path, bytes and class, and of its group where there are any."""
         names = [
             os.fspath(self._paths[member.id].relative_to(self._root)) for member in self.members
         ]
         digests = file_digests(self._root, names, cache=self._cache)
         return source_digest(
-            (member.id, digest, self._classes[member.label])
+            (member.id, digest, _told(self._classes[member.label], member.group))
             for member, digest in zip(self._members, digests, strict=True)
         )
 
@@ -133,6 +136,11 @@ class FolderSource:
     def read(self, index: int) -> Example:
         """One image file."""
         return Example(picture=self._paths[self._members[index].id].read_bytes(), extra={})
+
+
+def _told(name: str, group: str | None) -> str:
+    """A class's name, and an image's group behind a slash, which no folder's name has."""
+    return name if group is None else f"{name}/{group}"
 
 
 def _root(data: DataSpec) -> Path:

@@ -102,12 +102,21 @@ class DatasetFacts:
 class Member:
     """One image of a dataset: its id (a relative path), its class and its official split.
 
-    `split` is None where the dataset has no official test split.
+    `split` is None where the dataset has no official test split. Images of one `group` show one
+    object and are never cut apart; either all images of a dataset have one, or none.
     """
 
     id: str
     label: int
     split: Split | None
+    group: str | None = None
+
+
+def groups_of(members: Sequence[Member]) -> tuple[str, ...] | None:
+    """Each image's group, or None where the dataset has none."""
+    groups = tuple(member.group for member in members if member.group is not None)
+    assert len(groups) in {0, len(members)}, "all images have a group, or none has"
+    return groups or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +147,7 @@ class Source(Protocol):
 
     @property
     def digest(self) -> str:
-        """64 hex digits that change with any image, path or label, and with nothing else."""
+        """64 hex digits that change with any image, path, label or group, and with nothing else."""
         ...
 
     @property
