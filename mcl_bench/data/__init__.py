@@ -4,7 +4,8 @@ from mcl_bench.data.batches import Batch, Batches
 from mcl_bench.data.catalog import DatasetFacts
 from mcl_bench.data.check import check, names
 from mcl_bench.data.counting import count_classes, pixel_bytes
-from mcl_bench.data.images import ImageSet, Pixels
+from mcl_bench.data.encoded import EncodedImages
+from mcl_bench.data.images import ImageSet, Pixels, StoredImages
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
@@ -14,10 +15,12 @@ __all__ = [
     "Batch",
     "Batches",
     "DatasetFacts",
+    "EncodedImages",
     "ImageSet",
     "Packed",
     "Pixels",
     "Split",
+    "StoredImages",
     "check",
     "class_weights",
     "count_classes",

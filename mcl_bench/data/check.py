@@ -103,11 +103,6 @@ def _check(data: DataSpec) -> None:
             key="data.augment",
             remedy=nearest(data.augment, RECIPES).strip() or None,
         )
-    if data.store == "encoded":
-        raise UserError(
-            "data.store must be auto or decoded, got 'encoded', which is not supported",
-            key="data.store",
-        )
     if not dataset.facts.needs_root:
         no_official_validation(data)
     dataset.check(data)

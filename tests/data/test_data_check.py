@@ -63,7 +63,6 @@ def parts(**changes: Any) -> DataSpec:
         (parts(resize=ShortSide(short=9)), "data.resize", "{short: 9}"),
         (parts(crop=65), "data.crop", "got 65 and 64"),
         (parts(augment="crop_flp"), "data.augment", "did you mean crop_flip?"),
-        (parts(store="encoded"), "data.store", "'encoded'"),
         (parts(root="/somewhere"), "data.root", "'/somewhere'"),
         (parts(options={"clases": 3}), "data.options.clases", "did you mean classes?"),
         (parts(options={"classes": 1}), "data.options.classes", "got 1"),
