@@ -4,7 +4,7 @@ Legend: N images, B batch, S stored pixels a side, c cropped pixels a side.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,8 +78,11 @@ class EncodedImages:
         if threads < 2:
             copy(range(count))
             return
-        for _ in self._threads().map(copy, [range(k, count, threads) for k in range(threads)]):
-            pass
+        pool = self._threads()
+        shares = [pool.submit(copy, range(k, count, threads)) for k in range(threads)]
+        wait(shares)
+        for share in shares:
+            share.result()
 
     def _threads(self) -> ThreadPoolExecutor:
         """The pool of as many threads as torch uses now."""
