@@ -39,7 +39,7 @@ try:
     data.prepare(spec, store=Path(store))
 except DataError as error:
     print(error.exit_code, str(error).replace("\\n", " "))
-print(sorted(path.suffix for path in Path(store).iterdir()))
+print(sorted(path.suffix for path in Path(store).iterdir() if path.is_file()))
 resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 print(data.prepare(spec, store=Path(store)).num_train)
 """

@@ -1,5 +1,6 @@
 """What the store's mode adds to a setting: results on JPEG images have keys of their own."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from mcl_bench.sweep.settings import Setting, Settings
 
 
 @pytest.fixture
-def setting(tmp_path: Path, tiny_experiment: str):  # noqa: ANN201  a function of one argument
+def setting(tmp_path: Path, tiny_experiment: str) -> Callable[[str], Setting]:
     file = tmp_path / "tiny.yaml"
     file.write_text(tiny_experiment)
 
@@ -24,7 +25,7 @@ def setting(tmp_path: Path, tiny_experiment: str):  # noqa: ANN201  a function o
 
 
 def test_a_key_tells_encoded_images_from_decoded_ones_however_they_were_chosen(
-    setting, monkeypatch: pytest.MonkeyPatch
+    setting: Callable[[str], Setting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto, decoded, encoded = (setting(store) for store in ("auto", "decoded", "encoded"))
     assert auto.key == decoded.key != encoded.key
