@@ -3,9 +3,10 @@
 All read the same drawn JPEG files of 256 pixels as shuffled batches of 64: a random crop of 224
 pixels, a flip, normalised float32. The peers read as they usually do, with two worker processes
 that stay between epochs, and once more from decoded pixels where they can hold them. Ours reads in
-one process of two threads. Each runs in a process of its own; an epoch of each in turn, so that all
-see the same machine and a warm page cache; the first epoch of each (making what it reads from,
-starting workers) is not counted, but its pixels must agree with the others' in mean and square.
+one process, decoded with one thread, encoded with two. Every process keeps freed memory, as
+PyTorch's tuning guide advises; an epoch of each in turn, so that all see the same machine and a
+warm page cache; the first epoch of each (making what it reads from, starting workers) is not
+counted, but its pixels must agree with the others' in mean and square.
 
 Then the memory (proportional set size, which counts shared pages in parts) of 1 and of 8 readers
 of our store at once, before the store is opened and after an epoch.
@@ -34,6 +35,9 @@ USUAL = (PLAIN, "webdataset", "datasets", "litdata")
 HOLDING_PIXELS = ("webdataset, decoded", "datasets, decoded", "litdata, decoded")
 DISTINCT = 400
 READERS_AT_ONCE = (1, 8)
+THREADS = {DECODED: 1}
+"""Torch's threads in each process; 2 where nothing is said."""
+
 PROMISE_PLAIN, PROMISE_USUAL, PROMISE_PIXELS = 12.0, 1.0, 1.5
 
 
@@ -42,7 +46,9 @@ def measure(tree: Path, folder: Path, rounds: int) -> dict[str, list[Read]]:
     names = (DECODED, ENCODED, *USUAL, *HOLDING_PIXELS)
     with contextlib.ExitStack() as running:
         readers = {
-            name: running.enter_context(Reader(name, tree, folder / name.replace(", ", "-")))
+            name: running.enter_context(
+                Reader(name, tree, folder / name.replace(", ", "-"), threads=THREADS.get(name, 2))
+            )
             for name in names
         }
         first = {name: reader.read() for name, reader in readers.items()}

@@ -1,7 +1,7 @@
 """Ways of reading a tree of JPEG files as shuffled batches of augmented, normalised float32.
 
 Each takes the tree and a folder of its own, makes there what it reads from, and gives a function
-that reads one epoch. All but ours have two worker processes; ours has two threads.
+that reads one epoch. All but ours have two worker processes; ours reads where it is asked to.
 
 Legend: B batch, S stored pixels a side, c cropped pixels a side.
 """

@@ -113,8 +113,10 @@ def main() -> None:
     """Open, then read an epoch for each line."""
     import torch
 
+    from rig.pairs import keep_freed_memory
     from rig.readers import READERS
 
+    keep_freed_memory()
     name, tree, folder, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     epoch = None

@@ -35,8 +35,8 @@ _LARGE_PIXELS = 1 << 24
 _AT_A_TIME = threading.Lock()
 
 
-def planar(picture: Picture, *, size: int, trim_bottom: int = 0) -> npt.NDArray[np.uint8]:
-    """3×size×size RGB of an image; one of UNREADABLE if it cannot be decoded.
+def planar(picture: Picture, *, size: int | None, trim_bottom: int = 0) -> npt.NDArray[np.uint8]:
+    """3×size×size RGB of an image (size None: 3×height×width); one of UNREADABLE if it can't be.
 
     Turned as EXIF says; transparent pixels lie on white; 16-bit grey is scaled to 8; of an
     animation the first image; the whole image, but `trim_bottom` rows of its pixels, is resized
@@ -85,7 +85,7 @@ def _is_kept(content: bytes, *, size: int) -> bool:
     return True
 
 
-def _resized(picture: Picture, *, size: int, trim_bottom: int) -> Image.Image:
+def _resized(picture: Picture, *, size: int | None, trim_bottom: int) -> Image.Image:
     """The RGB image of this size, upright and trimmed."""
     if isinstance(picture, bytes):
         with opened(picture) as image_file:
@@ -102,12 +102,12 @@ def _upright(image: Image.Image) -> Image.Image:
     return _rgb(ImageOps.exif_transpose(image))
 
 
-def _scaled(image: Image.Image, *, size: int, trim_bottom: int) -> Image.Image:
+def _scaled(image: Image.Image, *, size: int | None, trim_bottom: int) -> Image.Image:
     if trim_bottom:
         if trim_bottom >= image.height:
             raise ValueError(f"{image.height} pixels high, of which {trim_bottom} are cut away")
         image = image.crop((0, 0, image.width, image.height - trim_bottom))
-    if image.size != (size, size):
+    if size is not None and image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return image
 
