@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint bench soak clean
+.PHONY: install quickstart test lint bench bench-scaling soak clean
 
 install: $(VENV)/.installed
 
@@ -23,9 +23,16 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install
-	@status=0; for script in benchmarks/*.py; do \
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,lite,timm,test,bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	@status=0; for script in $(filter-out benchmarks/data_scaling.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
+
+bench-scaling: install
+	$(BIN)/python benchmarks/data_scaling.py
 
 soak: install
 	$(BIN)/python -m pytest -m soak -s

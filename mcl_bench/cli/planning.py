@@ -60,7 +60,7 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
     Console().print(table)
     done = sum(cell["done"] for cell in cells)
     typer.echo(f"{len(cells)} cells, {trials} trials, {done} of them done")
-    held = f"{filesize.decimal(disk['pixels'])} of pixels in {files.home() / 'store'}"
+    held = f"{filesize.decimal(disk['pixels'])} of images in {files.home() / 'store'}"
     typer.echo(f"disk: {held}, where {filesize.decimal(disk['free'])} are free")
     for warning in warnings:
         typer.echo(f"note: {warning}")

@@ -5,7 +5,8 @@ from mcl_bench.data.catalog import DatasetFacts
 from mcl_bench.data.check import check, check_one, facts_of, names
 from mcl_bench.data.choice import choose
 from mcl_bench.data.counting import count_classes, pixel_bytes
-from mcl_bench.data.images import ImageSet, Pixels
+from mcl_bench.data.encoded import EncodedImages
+from mcl_bench.data.images import ImageSet, Pixels, StoredImages
 from mcl_bench.data.mixing import Mix
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
@@ -17,11 +18,13 @@ __all__ = [
     "Batch",
     "Batches",
     "DatasetFacts",
+    "EncodedImages",
     "ImageSet",
     "Mix",
     "Packed",
     "Pixels",
     "Split",
+    "StoredImages",
     "Verification",
     "check",
     "check_one",

@@ -168,8 +168,11 @@ class Batches:
         return Batch(images=images, target=target, indices=plan.indices, mix=mix)
 
     def _at_once(self, count: int, window: int) -> int:
-        """How many images are worked on together: on a CPU as many as stay in its cache."""
-        if self._device.type != "cpu":
+        """How many images are worked on together: on a CPU as many as stay in its cache.
+
+        All, where reading them takes threads.
+        """
+        if self._device.type != "cpu" or self._images.pixels.in_threads:
             return count
         return min(count, max(1, _CACHED_BYTES // (3 * window * window)))
 

@@ -130,11 +130,6 @@ def _check(data: DataSpec) -> None:
             f"data.crop must be at most data.resize, got {crop} and {size}", key="data.crop"
         )
     check_recipe(data.augment, stored=size, crop=crop)
-    if data.store == "encoded":
-        raise UserError(
-            "data.store must be auto or decoded, got 'encoded', which is not supported",
-            key="data.store",
-        )
     if not dataset.facts.needs_root:
         no_official_validation(data)
     dataset.check(data)

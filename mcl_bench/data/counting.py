@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mcl_bench.data.catalog import Source
 from mcl_bench.data.check import CheckedExperiment
+from mcl_bench.data.mode import mode_of, stored_bytes
 from mcl_bench.data.store import dataset_named, stored_size
+from mcl_bench.spec.schema import DataSpec
 
 
 def count_classes(experiment: CheckedExperiment, *, store: Path) -> dict[str, int]:
@@ -13,26 +15,32 @@ def count_classes(experiment: CheckedExperiment, *, store: Path) -> dict[str, in
 
     Raises DataError where a source's listing shows that it cannot be used.
     """
-    return {label: len(source.classes) for label, source, _ in _sources(experiment, store)}
+    return {label: len(source.classes) for label, _, source in _sources(experiment, store)}
 
 
 def pixel_bytes(experiment: CheckedExperiment, *, store: Path) -> dict[str, int]:
-    """The bytes that the pixels of each data label take in the store, train and test together.
+    """The bytes that the images of each data label take in the store, train and test together.
 
-    Lists folders, reads no image. Raises DataError as `count_classes`.
+    Exact where they are kept decoded, an estimate where encoded. Lists folders, reads no image.
+    Raises DataError as `count_classes`.
     """
-    return {
-        label: len(source.members) * 3 * size**2
-        for label, source, size in _sources(experiment, store)
-    }
+    found = {}
+    for label, data, source in _sources(experiment, store):
+        count, size = len(source.members), stored_size(data)
+        mode = mode_of(data, num_images=count, size=size)
+        found[label] = stored_bytes(mode, num_images=count, size=size)
+    return found
 
 
-def _sources(experiment: CheckedExperiment, store: Path) -> Iterator[tuple[str, Source, int]]:
-    """Each data label with its source and the side, in pixels, that it is stored with."""
+def _sources(experiment: CheckedExperiment, store: Path) -> Iterator[tuple[str, DataSpec, Source]]:
+    """Each data label with its data and their source."""
     seen = set()
     for cell in experiment.cells:
         if cell.data_label not in seen:
             seen.add(cell.data_label)
             data = cell.spec.data
-            source = dataset_named(data.name).open(data, cache=store / "listings")
-            yield cell.data_label, source, stored_size(data)
+            yield (
+                cell.data_label,
+                data,
+                dataset_named(data.name).open(data, cache=store / "listings"),
+            )

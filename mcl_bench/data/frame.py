@@ -12,7 +12,9 @@ from PIL import Image
 
 Floats = npt.NDArray[np.float64]
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
+"""The EXIF entry that says how an image is turned."""
+
 _TURNS: Mapping[int, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
     2: lambda x, y: (1 - x, y),
     3: lambda x, y: (1 - x, 1 - y),
@@ -39,7 +41,7 @@ def shares(points_P2: npt.ArrayLike, image: Image.Image) -> Floats:
     """
     width, height = image.size
     x, y = np.asarray(points_P2, dtype=np.float64).T / [[width], [height]]
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
     return np.stack((x, y) if turn is None else turn(x, y), axis=-1)
 
 

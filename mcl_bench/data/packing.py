@@ -1,4 +1,4 @@
-"""Packing: every image decoded once, in a stream, into the training file and the test file."""
+"""Packing: every image read once, in a stream, into the training file and the test file."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mcl_bench.data.catalog import Source, groups_of
-from mcl_bench.data.decode import UNREADABLE, planar
+from mcl_bench.data.decode import UNREADABLE, jpeg, planar
+from mcl_bench.data.mode import Mode
 from mcl_bench.data.packed_file import Row, Writer, batch_rows
 from mcl_bench.data.splits import cut_test
 from mcl_bench.records import DataError
@@ -25,6 +26,7 @@ def pack(
     data: DataSpec,
     *,
     size: int,
+    mode: Mode,
     train_path: Path,
     test_path: Path,
     progress: Progress | None = None,
@@ -48,8 +50,8 @@ def pack(
         "classes": list(source.classes),
         "test": data.test if cut else "official",
     }
-    parts = {path: path.parent / f".{path.name}.part" for path in (test_path, train_path)}
-    stream = _Stream(source, size=size, header=header, progress=progress)
+    parts = {path: unfinished(path) for path in (test_path, train_path)}
+    stream = _Stream(source, size=size, mode=mode, header=header, progress=progress)
     try:
         test = stream.write(parts[test_path], [i for i, held in enumerate(tested) if held], {})
         summary = {"num_test": test.rows, "test_nbytes": parts[test_path].stat().st_size}
@@ -61,12 +63,20 @@ def pack(
         for path, part in parts.items():
             _settle(part, path)
     except OSError as error:
-        raise DataError(f"cannot write the packed file {train_path}: {error}") from error
+        raise DataError(
+            f"cannot write the packed file {train_path}: {error.strerror or error}",
+            remedy="mend that, or set MCL_HOME to a folder with more space",
+        ) from error
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
     if progress is not None:
         progress(len(labels), len(labels))
+
+
+def unfinished(path: Path) -> Path:
+    """Where a packed file is written before it is whole."""
+    return path.parent / f".{path.name}.part"
 
 
 def check_faults(faults: Sequence[dict[str, str]], data: DataSpec) -> None:
@@ -93,13 +103,21 @@ class _Written:
 
 
 class _Stream:
-    """Decodes images batch by batch and counts what is done and what failed over both files."""
+    """Reads images batch by batch and counts what is done and what failed over both files."""
 
     def __init__(
-        self, source: Source, *, size: int, header: dict[str, Any], progress: Progress | None
+        self,
+        source: Source,
+        *,
+        size: int,
+        mode: Mode,
+        header: dict[str, Any],
+        progress: Progress | None,
     ) -> None:
         self._source = source
         self._size = size
+        self._mode = mode
+        self._convert = planar if mode == "decoded" else jpeg
         self._header = header
         self._progress = progress
         self._done = 0
@@ -111,11 +129,12 @@ class _Stream:
         with Writer(
             path,
             size=self._size,
+            mode=self._mode,
             header=self._header,
             extra_shapes=self._source.extra_shapes,
             grouped=groups_of(self._source.members) is not None,
         ) as writer:
-            for batch in self._decoded(indices):
+            for batch in self._batches(indices):
                 writer.add(batch)
                 rows += len(batch)
                 labels.update(row.label for row in batch)
@@ -123,7 +142,7 @@ class _Stream:
             writer.finish({"rows": rows, "num_train": rows, "faults": self.faults, **summary})
         return _Written(rows=rows, labels=frozenset(labels))
 
-    def _decoded(self, indices: Sequence[int]) -> Iterator[list[Row]]:
+    def _batches(self, indices: Sequence[int]) -> Iterator[list[Row]]:
         step = batch_rows(self._size)
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(indices), step):
@@ -138,7 +157,7 @@ class _Stream:
         member = self._source.members[index]
         try:
             example = self._source.read(index)
-            pixels = planar(example.picture, size=self._size, trim_bottom=example.trim_bottom)
+            image = self._convert(example.picture, size=self._size, trim_bottom=example.trim_bottom)
         except UNREADABLE as error:
             self.faults.append({"id": member.id, "reason": str(error) or type(error).__name__})
             return None
@@ -146,7 +165,7 @@ class _Stream:
             id=member.id,
             label=member.label,
             official=member.split == "validation",
-            pixels=pixels,
+            image=image,
             extra=example.extra,
             group=member.group,
         )

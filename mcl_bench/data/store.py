@@ -1,26 +1,30 @@
-"""The store: every set is packed once per content, size and test share, then only mapped.
+"""The store: every set is packed once per content, size, mode and test share, then only mapped.
 
 Two files: the training images, and the test images apart. Files appear whole or not at all, under
-a lock; a builder that finds them there does nothing.
+a lock; a builder that finds them there does nothing. The lock is the kernel's (`flock`), which ends
+with its process; nodes that share the folder share it where their file system passes `flock` on, as
+NFS, Lustre (mounted with `flock`), CephFS and GPFS do. Without it two nodes may both build, each
+file still appearing whole.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mcl_bench.data import packed_file
 from mcl_bench.data.catalog import DATASETS, Dataset, Source
 from mcl_bench.data.catalog.options import nearest
 from mcl_bench.data.images import ImageSet
 from mcl_bench.data.listing import unwritable
+from mcl_bench.data.mode import Mode, mode_of
 from mcl_bench.data.packed_file import read_facts, read_images
-from mcl_bench.data.packing import Progress, check_faults, pack
+from mcl_bench.data.packing import Progress, check_faults, pack, unfinished
 from mcl_bench.records import DataError, UserError
 from mcl_bench.spec.defaults import SIZES
 from mcl_bench.spec.schema import DataSpec, ShortSide
@@ -28,9 +32,10 @@ from mcl_bench.spec.schema import DataSpec, ShortSide
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """A packed set: its source digest, files, classes and sizes (`nbytes` of both files)."""
+    """A packed set: its source digest, mode, files, classes and sizes (`nbytes` of both files)."""
 
     digest: str
+    mode: Mode
     train_path: Path
     test_path: Path
     classes: tuple[str, ...]
@@ -61,16 +66,14 @@ def prepare(
     """
     size = stored_size(data)
     if digest is not None:
-        for share in (None, data.test):
-            paths = _paths(store, digest, size, share)
-            facts = _facts(paths.train)
-            if facts is not None:
-                check_faults(facts["faults"], data)
-                return _packed(paths, digest, facts)
+        found = _found(data, store, digest, size)
+        if found is not None:
+            return found
     _make(store)
     source = _source(data, store, digest, size)
     share = None if source.members[0].split is not None else data.test
-    paths = _paths(store, source.digest, size, share)
+    mode = mode_of(data, num_images=len(source.members), size=size)
+    paths = _paths(store, source.digest, size, share, mode)
     with _held(paths.lock):
         facts = _facts(paths.train)
         if (
@@ -79,10 +82,12 @@ def prepare(
             or len(facts["faults"]) > data.max_faults
             or _lacks_extra(facts, source)
         ):
+            _remove_leftovers(store)
             pack(
                 source,
                 data,
                 size=size,
+                mode=mode,
                 train_path=paths.train,
                 test_path=paths.test,
                 progress=progress,
@@ -130,7 +135,7 @@ def _make(store: Path) -> None:
         raise unwritable(store, error) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Hold the lock of a set's packed files; UserError where a lock cannot be written."""
     lock = FileLock(path)
@@ -144,6 +149,33 @@ def _held(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def _remove_leftovers(store: Path) -> None:
+    """Remove what builders left that were killed half-way: unfinished files that nobody writes."""
+    for part in store.glob(unfinished(store / "*.arrow").name):
+        lock = FileLock(store / f"{part.name.split('.')[1]}.lock", timeout=0)
+        with contextlib.suppress(OSError, Timeout), lock:
+            part.unlink()
+
+
+def _found(data: DataSpec, store: Path, digest: str, size: int) -> Packed | None:
+    """The packed set of this digest if its training file is there, in the mode that it is to have.
+
+    DataError if too many of its images could not be read.
+    """
+    modes: tuple[Mode, ...] = ("decoded", "encoded") if data.store == "auto" else (data.store,)
+    for mode in modes:
+        for share in (None, data.test):
+            paths = _paths(store, digest, size, share, mode)
+            facts = _facts(paths.train)
+            if facts is None:
+                continue
+            count = facts["num_train"] + facts["num_test"] + len(facts["faults"])
+            if mode_of(data, num_images=count, size=size) == mode:
+                check_faults(facts["faults"], data)
+                return _packed(paths, digest, facts)
+    return None
+
+
 def _source(data: DataSpec, store: Path, digest: str | None, size: int) -> Source:
     """The opened source; DataError if it is not the one that `digest` names."""
     try:
@@ -151,7 +183,8 @@ def _source(data: DataSpec, store: Path, digest: str | None, size: int) -> Sourc
     except DataError as error:
         if digest is None:
             raise
-        wanted = _paths(store, digest, size, data.test).train
+        mode: Mode = "encoded" if data.store == "encoded" else "decoded"
+        wanted = _paths(store, digest, size, data.test, mode).train
         raise DataError(
             f"the packed file {wanted} is absent or damaged and cannot be made again: {error.rule}",
             key=error.key,
@@ -166,9 +199,9 @@ def _source(data: DataSpec, store: Path, digest: str | None, size: int) -> Sourc
     return source
 
 
-def _paths(store: Path, digest: str, size: int, share: float | None) -> _Paths:
+def _paths(store: Path, digest: str, size: int, share: float | None, mode: Mode) -> _Paths:
     """Where a content of this size and test share (None: an official test split) is packed."""
-    parts = json.dumps([digest, size, packed_file.VERSION, share])
+    parts = json.dumps([digest, size, packed_file.VERSION, share, mode])
     key = hashlib.sha256(parts.encode()).hexdigest()[:32]
     return _Paths(
         train=store / f"{key}.arrow", test=store / f"{key}.test.arrow", lock=store / f"{key}.lock"
@@ -193,6 +226,7 @@ def _lacks_extra(facts: dict[str, Any], source: Source) -> bool:
 def _packed(paths: _Paths, digest: str, facts: dict[str, Any]) -> Packed:
     return Packed(
         digest=digest,
+        mode=facts["mode"],
         train_path=paths.train,
         test_path=paths.test,
         classes=tuple(facts["classes"]),

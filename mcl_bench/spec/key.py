@@ -13,9 +13,7 @@ from mcl_bench.spec.dialects import to_canonical
 from mcl_bench.spec.loss import MutualChannelSpec, split_loss
 from mcl_bench.spec.settings import flatten, settings_of, trial_spec
 
-WITHOUT_EFFECT = frozenset(
-    {"data.root", "data.store", "data.max_faults", "model.weights", "train.seed"}
-)
+WITHOUT_EFFECT = frozenset({"data.root", "data.max_faults", "model.weights", "train.seed"})
 """Settings that cannot change a result: digest, weights and the trial's own seed speak for them."""
 
 
@@ -42,7 +40,8 @@ def effective_key(  # noqa: PLR0913 - all that a result depends on
 ) -> str:
     """SHA-256 (64 hex digits) over all that can change what one training gives.
 
-    `settings` are flat and dotted, `digest` is that of the source images, `split` says what is
+    `settings` are flat and dotted, and where images are kept encoded, `data.store` says so, not
+    `auto`, which counts as decoded. `digest` is that of the source images, `split` says what is
     trained on, `groups` holds the channels of every class, `weights_sha256` is None without loaded
     weights. `map_size` is the height and width of the maps; a loss in dialect `holocron` needs it,
     else ValueError. `sources` are the SHA-256 of the files that a user's own backbone and loss are
@@ -86,6 +85,8 @@ def canonical(
         for key, value in settings_of(spec).items()
         if key not in WITHOUT_EFFECT and not key.startswith(("confirm.", "loss."))
     }
+    if spec.data.store != "encoded":
+        del flat["data.store"]
     main, plus = split_loss(spec.loss)
     flat |= flatten(main.model_dump(mode="json", by_alias=True, exclude={"plus"}), "loss.")
     if plus is None:

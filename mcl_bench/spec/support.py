@@ -8,7 +8,6 @@ from mcl_bench import __version__
 from mcl_bench.records import UserError
 
 SUPPORTED: Mapping[str, Sequence[Any]] = {
-    "data.store": ("auto", "decoded"),
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),

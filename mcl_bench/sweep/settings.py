@@ -68,10 +68,15 @@ class Settings:
     def setting(
         self, cell: Cell, params: Mapping[str, Any], *, stage: Stage, k: int, device: str
     ) -> Setting:
-        """The setting of these parameters: common seed in search, confirm seed `k` in confirm."""
-        settings = cell.settings(params)
-        spec = trial_spec(settings)
+        """The setting of these parameters: common seed in search, confirm seed `k` in confirm.
+
+        Where images are kept encoded, its `data.store` says so, whoever chose it.
+        """
         packed = self.packed(cell)
+        settings = cell.settings(params)
+        if packed.mode == "encoded":
+            settings["data.store"] = packed.mode
+        spec = trial_spec(settings)
         seed = named_seed(self._seed, "search") if stage == "search" else self.confirm_seed(k)
         network = self._network(spec, len(packed.classes))
         sources = (

@@ -75,7 +75,6 @@ def parts(**changes: Any) -> DataSpec:
         (parts(augment="crop_flip+"), "data.augment", "got ''"),
         (parts(augment="paper_scratch"), "data.augment", "resize: 224 and crop: 224"),
         (parts(augment="paper_finetune+mixup"), "data.augment", "600 and data.crop 448"),
-        (parts(store="encoded"), "data.store", "'encoded'"),
         (parts(root="/somewhere"), "data.root", "'/somewhere'"),
         (parts(options={"clases": 3}), "data.options.clases", "did you mean classes?"),
         (parts(options={"classes": 1}), "data.options.classes", "got 1"),

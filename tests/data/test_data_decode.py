@@ -1,6 +1,8 @@
 """Any image file becomes the same kind of pixels."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,30 @@ def test_shrinking_averages_instead_of_picking() -> None:
     board = np.indices((64, 64)).sum(0) % 2 * 255
     pixels = planar(np.repeat(board[..., None], 3, axis=2).astype(np.uint8), size=8)
     assert abs(pixels.astype(int) - 127).max() <= 3
+
+
+def test_an_animation_shows_its_first_image() -> None:
+    later = [solid((0, 0, 250)), solid((250, 0, 0))]
+    red, green, blue = colour_of(
+        encoded(solid((10, 200, 30)), "GIF", save_all=True, append_images=later)
+    )
+    assert (abs(red - 10), abs(green - 200), abs(blue - 30)) < (20, 20, 20)
+
+
+def test_a_40_megapixel_image_becomes_a_small_one() -> None:
+    half = Image.new("L", (8000, 5000), 50)
+    half.paste(200, (4000, 0, 8000, 5000))
+    pixels = planar(encoded(half, "JPEG"), size=8).astype(int)
+    assert np.abs(pixels[:, :, :3] - 50).max() <= 2
+    assert np.abs(pixels[:, :, 5:] - 200).max() <= 2
+
+
+def test_a_file_that_claims_more_pixels_than_memory_holds_is_unreadable() -> None:
+    small = encoded(solid(9, "L", size=(1, 1)))
+    header = b"IHDR" + struct.pack(">II", 40_000, 40_000) + small[24:29]
+    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    with pytest.raises(UNREADABLE, match="1600000000 pixels"):
+        planar(bomb, size=8)
 
 
 @pytest.mark.parametrize(

@@ -190,14 +190,16 @@ def test_a_file_of_another_version_is_packed_again(
 
 def test_a_file_without_its_summary_is_not_finished(tmp_path: Path) -> None:
     path = tmp_path / "half.arrow"
-    with packed_file.Writer(path, size=4, header={"classes": []}, extra_shapes={}) as writer:
+    with packed_file.Writer(
+        path, size=4, mode="decoded", header={"classes": []}, extra_shapes={}
+    ) as writer:
         writer.add(
             [
                 packed_file.Row(
                     id="a",
                     label=0,
                     official=False,
-                    pixels=np.zeros((3, 4, 4), dtype=np.uint8),
+                    image=np.zeros((3, 4, 4), dtype=np.uint8),
                     extra={},
                 )
             ]

@@ -71,6 +71,7 @@ def test_what_cannot_change_the_result_does_not_change_the_key(changed: dict[str
         {"train.precision": "bf16"},
         {"data.split_seed": 1},
         {"data.options.classes": 4},
+        {"data.store": "encoded"},
         {"train.optimizer.momentum": 0.1},
     ],
 )

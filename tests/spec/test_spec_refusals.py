@@ -85,7 +85,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
-        ("data: {name: parts, store: encoded}", "data.store: encoded"),
         ("model: {backbone: convnet, weights: imagnet}", "model.weights: imagnet"),
         ("model: {backbone: convnet, weights: a.pt}", "model.weights: a.pt"),
         ("train: {precision: fp16}", "train.precision: fp16"),
