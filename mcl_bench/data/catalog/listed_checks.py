@@ -1,6 +1,6 @@
 """What must hold of the images that lists name, whatever form the lists have."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mcl_bench.data.catalog.listed import Listed, keep_present, tell_orphans
@@ -141,12 +141,3 @@ def class_label(
         )
     )
     return None
-
-
-Place = Callable[[int], str]
-"""Where an element of a variable stands, by its number from 1."""
-
-
-def element(file: str, variable: str) -> Place:
-    """Names elements of a variable of a MATLAB file as MATLAB does: `setid.mat:trnid(17)`."""
-    return lambda number: f"{file}:{variable}({number})"
