@@ -99,20 +99,20 @@ class Dogs:
         if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
             return None
         lists = [
-            SplitList(file=file, split=split, rows=tuple(_rows(root, file, report)))
+            SplitList(file=file, rows=tuple(_rows(root, file, split, report)))
             for file, split in _LISTS.items()
         ]
         if not all(one.rows for one in lists):
             return None
         source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
-        everything = tuple(_rows(root, _ALL, report)) if (root / _ALL).exists() else ()
+        everything = tuple(_rows(root, _ALL, None, report)) if (root / _ALL).exists() else ()
         tell_unsplit(everything, lists, report)
         named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
         tell_orphans(root / "Images", named=named, root=root, report=report)
         return source
 
 
-def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
+def _rows(root: Path, file: str, split: Split | None, report: Report) -> Iterator[Row]:
     """The rows of one list; those that are no path with a number are reported."""
     variables = read_variables(root, file, ("file_list", "labels"), report=report)
     if variables is None:
@@ -141,4 +141,4 @@ def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
         if number is None:
             words = "must have a whole number for a label"
             tell("label", words, image=image, place=label_place(row))
-        yield Row(path=image, name=steps[0], number=number, place=path_place(row))
+        yield Row(path=image, split=split, name=steps[0], number=number, place=path_place(row))
