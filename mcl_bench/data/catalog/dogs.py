@@ -67,6 +67,7 @@ class Dogs:
             "no official validation split: settings chosen on test are chosen on what they are "
             "judged by",
         ),
+        optional_files=(_ALL,),
     )
 
     def check(self, data: DataSpec) -> None:

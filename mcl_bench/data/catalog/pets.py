@@ -76,6 +76,7 @@ class Pets:
             "no official validation split: settings chosen on test are chosen on what they are "
             "judged by",
         ),
+        optional_files=(_ALL, _TRIMAPS),
     )
 
     def check(self, data: DataSpec) -> None:
