@@ -1,4 +1,4 @@
-"""A tree in the official layout of Stanford Dogs, with drawn dogs and lists in Matlab's format."""
+"""A tree in the official layout of Stanford Dogs, with drawn dogs and lists in MATLAB's format."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ def write_dogs(root: Path, *, classes: int = 3, train: int = 4, test: int = 3) -
 
 
 def write_list(path: Path, files: Sequence[str], labels: Sequence[float]) -> None:
-    """One list as Matlab writes it: columns of cells of text, and of numbers."""
+    """One list as MATLAB writes it: columns of cells of text, and of numbers."""
     savemat(
         path,
         {

@@ -40,7 +40,7 @@ def write_cars_devkit(
         for number in range(classes * count):
             path = f"{folder}/{number + 1:05d}.jpg"
             photographs.append(
-                draw(root, path, label=number % classes, split=split, number=7 * number)
+                draw(root, path, label=number % classes, split=split, number=len(photographs))
             )
     (root / "devkit").mkdir()
     (root / "devkit/README.txt").write_text("This file gives documentation for the cars dataset.")

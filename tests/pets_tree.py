@@ -37,7 +37,7 @@ def write_pets(root: Path, *, classes: int = 3, train: int = 4, test: int = 3) -
     """Draw a tree at `root` (oxford-iiit-pet): `train` and `test` images of each class.
 
     As in the official archive some files are JPEG by name only (GIF, PNG with transparency, BMP),
-    images/ holds files of Matlab and, of each class, an image that is in no list, and trimaps/
+    images/ holds files of MATLAB and, of each class, an image that is in no list, and trimaps/
     the hidden files of a desktop.
     """
     images, notes = root / "images", root / "annotations"

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aircraft_tree import write_aircraft
 from cub_tree import draw_cub
 from dogs_tree import write_dogs
 from drawn_animals import drawn_animal
+from mat_trees import write_cars_annos, write_cars_devkit, write_flowers102
 from pets_tree import write_pets
 
 from mcl_bench.data.catalog import DATASETS, Dataset
@@ -41,13 +43,26 @@ def write_split(root: Path) -> None:
 
 
 TREES: dict[str, Callable[[Path], object]] = {
+    "aircraft": write_aircraft,
+    "aircraft official": write_aircraft,
+    "cars annos": write_cars_annos,
+    "cars devkit": write_cars_devkit,
     "cub200": lambda root: draw_cub(root, **SMALL),
     "dogs": lambda root: write_dogs(root, **SMALL),
+    "flowers102": write_flowers102,
+    "flowers102 official": write_flowers102,
+    "flowers102 swapped": write_flowers102,
     "folder": write_folder,
     "folder official": write_split,
     "pets": lambda root: write_pets(root, **SMALL),
 }
 """By the set's name (and a word more): what draws a small tree in its layout."""
+
+WORDS: dict[str, dict[str, Any]] = {
+    "official": {"validation": "official"},
+    "swapped": {"options": {"split": "swapped"}},
+}
+"""What a word beside the name asks for."""
 
 OTHERS: dict[str, dict[str, Any]] = {
     "digits": {"resize": 8, "crop": 8, "augment": "none"},
@@ -67,7 +82,7 @@ class TestDatasets(DatasetContract):
         if name == "elpv" and importlib.util.find_spec("elpv_dataset") is None:
             pytest.skip("needs the extra elpv")
         given: dict[str, Any] = {"resize": 32, "crop": 32, "validation": 0.2}
-        given |= {"validation": "official"} if word else {}
+        given |= WORDS.get(word, {})
         if request.param not in TREES:
             return DataSpec(name=name, **{**given, **OTHERS[name]})
         root = tmp_path_factory.mktemp(name) / "tree"

@@ -1,4 +1,4 @@
-"""Stanford Dogs in its official layout: what is read, and what is wrong by file and row."""
+"""Stanford Dogs in its official layout: what is read, and what is wrong by file and element."""
 
 import shutil
 from pathlib import Path
@@ -91,7 +91,7 @@ def test_a_list_that_is_compressed_is_read(tree: Path) -> None:
     assert opened(tree).digest == whole
 
 
-def test_each_fault_is_told_once_with_its_file_and_row(tree: Path) -> None:
+def test_each_fault_is_told_once_with_its_place(tree: Path) -> None:
     train, labels = rows(tree / "train_list.mat")
     test, test_labels = rows(tree / "test_list.mat")
     labels[1], labels[2], labels[4] = 2, 1.5, 121
@@ -103,14 +103,18 @@ def test_each_fault_is_told_once_with_its_file_and_row(tree: Path) -> None:
     whole = dict(zip(*rows(tree / "file_list.mat"), strict=True))
     assert sorted(faults(tree), key=str) == sorted(
         [
-            ("label", f"Images/{train[1]}", "train_list.mat:2"),
-            ("label", f"Images/{train[2]}", "train_list.mat:3"),
-            ("label", f"Images/{train[4]}", "train_list.mat:5"),
-            ("split", f"Images/{train[11]}", f"file_list.mat:{[*whole].index(train[11]) + 1}"),
-            ("duplicate", f"Images/{test[3]}", "test_list.mat:10"),
-            ("split", f"Images/{train[5]}", "test_list.mat:11"),
-            ("path", "Images/../x.jpg", "test_list.mat:12"),
-            ("missing", f"Images/{train[6]}", "train_list.mat:7"),
+            ("label", f"Images/{train[1]}", "train_list.mat:file_list(2)"),
+            ("label", f"Images/{train[2]}", "train_list.mat:labels(3)"),
+            ("label", f"Images/{train[4]}", "train_list.mat:file_list(5)"),
+            (
+                "split",
+                f"Images/{train[11]}",
+                f"file_list.mat:file_list({[*whole].index(train[11]) + 1})",
+            ),
+            ("duplicate", f"Images/{test[3]}", "test_list.mat:file_list(10)"),
+            ("split", f"Images/{train[5]}", "test_list.mat:file_list(11)"),
+            ("path", "Images/../x.jpg", "test_list.mat:file_list(12)"),
+            ("missing", f"Images/{train[6]}", "train_list.mat:file_list(7)"),
             ("orphan", f"Images/{BREEDS[0]}/new.jpg", None),
         ],
         key=str,
@@ -130,8 +134,8 @@ def test_labels_that_count_from_0_are_told(tree: Path) -> None:
     ("content", "kind"),
     [
         (None, "missing"),
-        (b"", "corrupt"),
-        (b"no list of Matlab's", "corrupt"),
+        (b"", "empty"),
+        (b"no list of MATLAB", "corrupt"),
         ({"file_list": ["a/b.jpg"]}, "corrupt"),
         ({"file_list": np.zeros((2, 1)), "labels": np.ones((2, 1))}, "corrupt"),
         ({"file_list": np.array([["a/b.jpg"]], dtype=object), "labels": [1.0, 2.0]}, "corrupt"),

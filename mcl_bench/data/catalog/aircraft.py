@@ -76,6 +76,7 @@ class Aircraft:
             "the archive's README counts 102 variants, 41 manufacturers and 10,200 images; its "
             "lists have 100, 30 and 10,000",
         ),
+        optional_files=("data/images_box.txt",),
     )
 
     def check(self, data: DataSpec) -> None:

@@ -5,17 +5,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mcl_bench.data.catalog.image_files import image_files
 from mcl_bench.data.catalog.listed import Listed
 from mcl_bench.data.catalog.listed_checks import (
     class_label,
-    element,
     keep_names,
     keep_once,
     tell_shift,
 )
-from mcl_bench.data.catalog.mat_files import integer, read_names, read_structures
-from mcl_bench.data.catalog.mat_format import Value
+from mcl_bench.data.catalog.matlab import Value
+from mcl_bench.data.catalog.matlab_lists import (
+    Structure,
+    element,
+    integer,
+    read_names,
+    read_structures,
+)
 from mcl_bench.data.catalog.source import Fault, FaultKind, Report, Split
 
 META = "devkit/cars_meta.mat"
@@ -80,7 +87,7 @@ def read_devkit(root: Path, *, report: Report) -> CarLists | None:
             place = element(file, _VARIABLE)
             cars = (
                 _car(row, path=f"{folders[split]}/{row['fname']}", split=split, place=place(number))
-                for number, row in enumerate(found.rows, start=1)
+                for number, row in enumerate(found, start=1)
             )
             lists.append((file, tuple(cars)))
     if names is None or len(lists) < len(files):
@@ -107,7 +114,7 @@ def read_annos(root: Path, *, report: Report) -> CarLists | None:
             split=splits.get(integer(row["test"])),
             place=place(number),
         )
-        for number, row in enumerate(found.rows, start=1)
+        for number, row in enumerate(found, start=1)
     )
     return _lists(names, [(ANNOS, cars)], names_file=ANNOS, folders=("car_ims",), report=report)
 
@@ -132,14 +139,14 @@ def _names(root: Path, file: str, report: Report) -> tuple[tuple[str, str], ...]
     return kept if len(kept) == len(names) else None
 
 
-def _car(row: Mapping[str, Value], *, path: str, split: Split | None, place: str) -> _Car:
-    box = _box([row.get(side, ()) for side in _SIDES])
+def _car(row: Structure, *, path: str, split: Split | None, place: str) -> _Car:
+    box = _box([row.get(side, "") for side in _SIDES])
     return _Car(path=path, number=integer(row["class"]), split=split, box=box, place=place)
 
 
 def _box(sides: Sequence[Value]) -> Box | None:
     """The box of four sides, None if they are none of a box."""
-    numbers = [side[0] for side in sides if isinstance(side, tuple) and len(side) == 1]
+    numbers = [float(side[0]) for side in sides if isinstance(side, np.ndarray) and len(side) == 1]
     if len(numbers) != len(_SIDES) or not all(map(math.isfinite, numbers)):
         return None
     left, top, right, bottom = numbers

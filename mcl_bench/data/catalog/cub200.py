@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcl_bench.data.catalog.cub200_lists import REQUIRED, Lists, read_lists
+from mcl_bench.data.catalog.cub200_rows import BOXES, PARTS, PLACES
 from mcl_bench.data.catalog.listed import (
     Listed,
     ListedSource,
@@ -63,6 +64,7 @@ class Cub200:
             "no official validation split: settings chosen on test are chosen on what they are "
             "judged by",
         ),
+        optional_files=(BOXES.name, PARTS.name, PLACES.name),
     )
 
     def check(self, data: DataSpec) -> None:

@@ -20,7 +20,6 @@ from mcl_bench.data.catalog.cub200_rows import (
     PARTS,
     PLACES,
     SPLIT,
-    WHOLE,
     Form,
     KeyT,
     Rows,
@@ -29,6 +28,7 @@ from mcl_bench.data.catalog.cub200_rows import (
 )
 from mcl_bench.data.catalog.listed import Listed
 from mcl_bench.data.catalog.source import FaultKind, Report
+from mcl_bench.data.catalog.text_lists import MEND
 
 REQUIRED = (IMAGES.name, CLASSES.name, LABELS.name, SPLIT.name)
 """The lists without which there is no data set."""
@@ -263,7 +263,7 @@ class _Check:
         number: int,
         kind: FaultKind,
         words: str,
-        remedy: str = WHOLE,
+        remedy: str = MEND,
     ) -> None:
         """Report a fault of an image, told with its row in a list, and leave the image out."""
         self._report(rows.fault(number, kind, words, file=self.paths[number], remedy=remedy))

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mcl_bench.data.catalog.source import Fault, FaultKind, Report
-
-WHOLE = "mend the line, or unpack the archive again"
+from mcl_bench.data.catalog.text_lists import MEND, numbered_lines
 
 KeyT = TypeVar("KeyT", int, tuple[int, int])
 ValueT = TypeVar("ValueT")
@@ -63,7 +62,7 @@ class Rows(Generic[KeyT, ValueT]):
             file=file or self.name,
             detail=words,
             place=f"{self.name}:{self.lines[key]}",
-            remedy=remedy or WHOLE,
+            remedy=remedy or MEND,
         )
 
 
@@ -79,22 +78,17 @@ def read_rows(
 
     def tell(kind: FaultKind, line: int, words: str, file: str | None = None) -> None:
         place = f"{form.name}:{line}"
-        report(Fault(kind=kind, file=file or form.name, detail=words, place=place, remedy=WHOLE))
+        report(Fault(kind=kind, file=file or form.name, detail=words, place=place, remedy=MEND))
 
     try:
-        lines = (root / form.name).read_bytes().split(b"\n")
+        content = (root / form.name).read_bytes()
     except OSError as error:
         detail = f"cannot be read: {error.strerror}"
-        report(Fault(kind="corrupt", file=form.name, detail=detail, remedy=WHOLE))
+        report(Fault(kind="corrupt", file=form.name, detail=detail, remedy=MEND))
         return None
-    for line, content in enumerate(lines, start=1):
-        try:
-            text = content.decode().strip()
-        except UnicodeDecodeError:
-            tell("corrupt", line, "this line is no text in UTF-8")
-            found.lost.add(0)
-            continue
+    for line, text in numbered_lines(content, form.name, report=report):
         if not text:
+            found.lost.add(0)
             continue
         try:
             key, value = form.parse(text)

@@ -8,8 +8,6 @@ file_list.mat                    the same of both; may be absent
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from mcl_bench.data.catalog.listed import (
     ListedSource,
     find_root,
@@ -17,7 +15,7 @@ from mcl_bench.data.catalog.listed import (
     tell_absent,
     tell_orphans,
 )
-from mcl_bench.data.catalog.matlab import read_matlab
+from mcl_bench.data.catalog.matlab_lists import element, numbers, read_variables, texts
 from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
 from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
@@ -69,6 +67,7 @@ class Dogs:
             "no official validation split: settings chosen on test are chosen on what they are "
             "judged by",
         ),
+        optional_files=(_ALL,),
     )
 
     def check(self, data: DataSpec) -> None:
@@ -101,39 +100,36 @@ class Dogs:
         if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
             return None
         lists = [
-            SplitList(file=file, split=split, rows=tuple(_rows(root, file, report)))
+            SplitList(file=file, rows=tuple(_rows(root, file, split, report)))
             for file, split in _LISTS.items()
         ]
         if not all(one.rows for one in lists):
             return None
         source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
-        everything = tuple(_rows(root, _ALL, report)) if (root / _ALL).exists() else ()
+        everything = tuple(_rows(root, _ALL, None, report)) if (root / _ALL).exists() else ()
         tell_unsplit(everything, lists, report)
         named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
         tell_orphans(root / "Images", named=named, root=root, report=report)
         return source
 
 
-def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
+def _rows(root: Path, file: str, split: Split | None, report: Report) -> Iterator[Row]:
     """The rows of one list; those that are no path with a number are reported."""
-
-    def tell(kind: FaultKind, detail: str, *, row: int | None, image: str | None = None) -> None:
-        place = None if row is None else f"{file}:{row}"
-        report(Fault(kind=kind, file=image or file, detail=detail, place=place, remedy=_MEND))
-
-    try:
-        paths, labels = _columns(root / file)
-    except OSError as error:
-        tell("corrupt", f"cannot be read: {error.strerror}", row=None)
+    variables = read_variables(root, file, ("file_list", "labels"), report=report)
+    if variables is None:
         return
-    except ValueError as error:
-        tell("corrupt", str(error), row=None)
+    paths = texts(variables["file_list"], file=file, name="file_list", report=report)
+    labels = numbers(variables["labels"], file=file, name="labels", report=report)
+    if paths is None or labels is None:
         return
+
+    def tell(kind: FaultKind, detail: str, *, image: str = file, place: str | None = None) -> None:
+        report(Fault(kind=kind, file=image, detail=detail, place=place, remedy=_MEND))
+
     if len(paths) != len(labels):
-        tell("corrupt", f"has {len(paths)} files, but {len(labels)} labels", row=None)
+        tell("corrupt", f"has {len(paths)} files, but {len(labels)} labels")
         return
-    if not paths:
-        tell("empty", "has no images", row=None)
+    path_place, label_place = element(file, "file_list"), element(file, "labels")
     for row, (path, number) in enumerate(zip(paths, labels, strict=True), start=1):
         steps = path.split("/")
         image = f"Images/{path}"
@@ -141,22 +137,9 @@ def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
             words = (
                 f"must be a path like Images/n02085620-Chihuahua/n02085620_5927.jpg, got {path!r}"
             )
-            tell("path", words, row=row, image=image)
+            tell("path", words, image=image, place=path_place(row))
             continue
-        whole = int(number) if number.is_integer() else None
-        if whole is None:
-            tell(
-                "label", f"must have a whole number for a label, got {number}", row=row, image=image
-            )
-        yield Row(path=image, name=steps[0], number=whole, place=f"{file}:{row}")
-
-
-def _columns(path: Path) -> tuple[list[str], list[float]]:
-    """The fields `file_list` (cells of text) and `labels`; OSError or ValueError if they aren't."""
-    content = read_matlab(path, ("file_list", "labels"))
-    files, labels = content["file_list"], content["labels"]
-    if not isinstance(files, list) or not isinstance(labels, np.ndarray):
-        raise ValueError("has other fields than cells file_list and numbers labels")
-    if not all(isinstance(file, str) for file in files):
-        raise ValueError("has cells in file_list that are no text")
-    return [str(file) for file in files], labels.tolist()
+        if number is None:
+            words = "must have a whole number for a label"
+            tell("label", words, image=image, place=label_place(row))
+        yield Row(path=image, split=split, name=steps[0], number=number, place=path_place(row))

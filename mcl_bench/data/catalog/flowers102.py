@@ -14,14 +14,13 @@ from mcl_bench.data.catalog.flowers102_names import FLOWERS
 from mcl_bench.data.catalog.listed import Listed, ListedSource, find_root, refuse, tell_absent
 from mcl_bench.data.catalog.listed_checks import (
     class_label,
-    element,
     keep_once,
     settled,
     tell_shift,
     tell_untested,
     tell_untrained,
 )
-from mcl_bench.data.catalog.mat_files import read_numbers
+from mcl_bench.data.catalog.matlab_lists import element, read_numbers
 from mcl_bench.data.catalog.options import parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, Report, Split
 from mcl_bench.spec.model import Model

@@ -1,13 +1,36 @@
 """What must hold of the images that lists name, whatever form the lists have."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from mcl_bench.data.catalog.listed import Listed, keep_present, tell_orphans
-from mcl_bench.data.catalog.source import DatasetFacts, Fault, Report
+from mcl_bench.data.catalog.source import DatasetFacts, Fault, Report, Split
 
 _FROM_1 = "classes count from 1; mend the list, or get it again"
 _ONE_OF_THEM = "keep one of the rows"
+
+
+class Named(Protocol):
+    """An image as a list names it."""
+
+    @property
+    def path(self) -> str:
+        """Relative to the root."""
+        ...
+
+    @property
+    def split(self) -> Split | None:
+        """The split that the list is of."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it is named."""
+        ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
 
 
 def settled(
@@ -29,9 +52,9 @@ def settled(
     return kept
 
 
-def keep_once(images: Iterable[Listed], *, report: Report) -> Iterator[Listed]:
+def keep_once(images: Iterable[NamedT], *, report: Report) -> Iterator[NamedT]:
     """Each image once, as it is named first; that it is named again is reported."""
-    first: dict[str, Listed] = {}
+    first: dict[str, NamedT] = {}
     for image in images:
         known = first.setdefault(image.path, image)
         if known is image:
@@ -141,12 +164,3 @@ def class_label(
         )
     )
     return None
-
-
-Place = Callable[[int], str]
-"""Where an element of a variable stands, by its number from 1."""
-
-
-def element(file: str, variable: str) -> Place:
-    """Names elements of a variable of a MATLAB file as MATLAB does: `setid.mat:trnid(17)`."""
-    return lambda number: f"{file}:{variable}({number})"

@@ -1,4 +1,4 @@
-"""Files of Matlab (version 5 to 7), as lists of images come in, read with every length checked.
+"""Files of MATLAB (version 5 to 7), as lists of images come in, read with every length checked.
 
 scipy's reader is not used: on some damaged files it ends the process. The format is described in
 "MAT-File Format" (MathWorks), chapter 1: after a header of 128 bytes come elements, each a type, a
@@ -17,29 +17,36 @@ import numpy as np
 import numpy.typing as npt
 
 Value: TypeAlias = "npt.NDArray[np.float64] | str | list[Value] | list[dict[str, Value]]"
-"""Numbers, text, cells or structures; all flat, in Matlab's order (columns first)."""
+"""Numbers, text, cells or structures; all flat, in MATLAB's order (columns first)."""
+
+LARGEST_BYTES = 32 * 1024**2
+"""Of a file, and of a variable unpacked; the official lists have less than 10 MB."""
 
 _HEADER = 128
-_MOST_BYTES = 1 << 28
 _DEEPEST = 8
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8"}
 _NUMBERS |= {13: "u8"}
 _TEXTS = {1: "utf-8", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-_CELLS, _STRUCTURES, _TEXT = 1, 2, 4
+_CELLS, _STRUCTURES, _TEXT, _OPAQUE = 1, 2, 4, 17
 _NUMERIC = range(6, 16)
+_COMPLEX = 0x0800
 
 
 def read_matlab(path: Path, names: Collection[str]) -> dict[str, Value]:
-    """The variables of a file that have one of these names.
+    """The variables of a file that have one of these names; of others nothing is read.
 
-    OSError if it cannot be read, ValueError if it is no such file, is damaged, or lacks a name.
+    OSError if it cannot be read, ValueError if it is no such file, too large, damaged, or lacks a
+    name; the message stands after the file's name.
     """
+    nbytes = path.stat().st_size
+    if nbytes > LARGEST_BYTES:
+        raise ValueError(f"has {nbytes} bytes, more than the {LARGEST_BYTES} of any list")
     content = path.read_bytes()
     orders: dict[bytes, Literal["<", ">"]] = {b"IM": "<", b"MI": ">"}
     order = orders.get(content[126:128])
     if order is None or content[124:126] not in (b"\x00\x01", b"\x01\x00"):
-        raise ValueError("is no file of Matlab's version 5 to 7")
+        raise ValueError("is no MATLAB file of version 5 to 7")
     values: dict[str, Value] = {}
     reader = _Reader(order)
     try:
@@ -48,23 +55,27 @@ def read_matlab(path: Path, names: Collection[str]) -> dict[str, Value]:
                 values[matrix.name] = reader.value(matrix)
     except (struct.error, zlib.error, UnicodeError) as error:
         raise ValueError(f"is damaged: {error}") from error
-    for name in names:
-        if name not in values:
-            raise ValueError(f"has no variable {name}")
+    absent = [name for name in names if name not in values]
+    if absent:
+        raise ValueError(f"has no variable {', '.join(absent)}")
     return values
 
 
 def _inflated(data: bytes) -> bytes:
     whole = zlib.decompressobj()
-    content = whole.decompress(data, _MOST_BYTES)
+    content = whole.decompress(data, LARGEST_BYTES)
     if not whole.eof:
-        raise ValueError("is damaged: a compressed variable has no end")
+        wrong = "has no end" if len(content) < LARGEST_BYTES else f"exceeds {LARGEST_BYTES} bytes"
+        raise ValueError(f"is damaged: a compressed variable {wrong}")
     return content
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Matrix:
-    """A matrix whose `count` elements are not read yet; `parts` are what holds them."""
+    """A matrix whose `count` elements are not read yet; `parts` are what holds them.
+
+    `kind` is its class, beside flags that lie above the lowest byte.
+    """
 
     name: str
     kind: int
@@ -79,11 +90,11 @@ class _Reader:
         self._order = order
 
     def variables(self, content: bytes) -> Iterator[_Matrix]:
-        """The matrices of a file, behind its header."""
+        """The matrices of a file, behind its header; objects, which have no size, are left out."""
         for kind, data in self.elements(content, padded=False):
             elements = self.elements(_inflated(data)) if kind == _COMPRESSED else [(kind, data)]
             for inner, matrix in elements:
-                if inner == _MATRIX and matrix:
+                if inner == _MATRIX and matrix and self._flags(matrix) & 0xFF != _OPAQUE:
                     yield self._matrix(matrix)
 
     def elements(self, content: bytes, *, padded: bool = True) -> Iterator[tuple[int, bytes]]:
@@ -129,12 +140,17 @@ class _Reader:
             raise ValueError(f"is damaged: a matrix of {matrix.count} elements has {len(value)}")
         return value
 
+    def _flags(self, content: bytes) -> int:
+        for _, flags in self.elements(content):
+            return int(struct.unpack_from(f"{self._order}I", flags)[0])
+        raise ValueError("is damaged: a matrix without a class")
+
     def _matrix(self, content: bytes) -> _Matrix:
         parts = list(self.elements(content))
         if len(parts) < 3:
             raise ValueError("is damaged: a matrix without a size or a name")
         (_, flags), (_, sides), (_, name), *data = parts
-        kind = struct.unpack_from(f"{self._order}I", flags)[0] & 0xFF
+        kind = struct.unpack_from(f"{self._order}I", flags)[0] & (_COMPLEX | 0xFF)
         count = math.prod(struct.unpack(f"{self._order}{len(sides) // 4}i", sides))
         return _Matrix(name=name.decode(), kind=kind, count=count, parts=data)
 
@@ -156,10 +172,10 @@ class _Reader:
 
     def _values(self, data: list[tuple[int, bytes]], depth: int) -> "list[Value]":
         values: list[Value] = []
+        empty = np.empty(0)
         for kind, content in data:
             if kind != _MATRIX:
                 raise ValueError(f"is damaged: a cell of type {kind}")
-            empty = np.empty(0)
             values.append(self.value(self._matrix(content), depth + 1) if content else empty)
         return values
 

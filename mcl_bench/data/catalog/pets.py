@@ -19,6 +19,7 @@ from mcl_bench.data.catalog.listed import (
 from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
 from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
+from mcl_bench.data.catalog.text_lists import MEND, read_rows
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
 
@@ -29,7 +30,6 @@ _LISTS: dict[str, Split] = {"annotations/trainval.txt": "train", "annotations/te
 _ALL = "annotations/list.txt"
 _TRIMAPS = "annotations/trimaps"
 _ROW = "Name_of_breed_12 class species breed"
-_MEND = "mend the line, or unpack annotations.tar.gz again"
 
 
 class PetsOptions(Model):
@@ -76,6 +76,7 @@ class Pets:
             "no official validation split: settings chosen on test are chosen on what they are "
             "judged by",
         ),
+        optional_files=(_ALL, _TRIMAPS),
     )
 
     def check(self, data: DataSpec) -> None:
@@ -108,53 +109,49 @@ class Pets:
         if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
             return None
         lists = [
-            SplitList(file=file, split=split, rows=tuple(_rows(root, file, report)))
+            SplitList(file=file, rows=tuple(_rows(root, file, split, report)))
             for file, split in _LISTS.items()
         ]
         if not all(one.rows for one in lists):
             return None
         source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
-        everything = tuple(_rows(root, _ALL, report)) if (root / _ALL).exists() else ()
+        everything = tuple(_rows(root, _ALL, None, report)) if (root / _ALL).exists() else ()
         tell_unsplit(everything, lists, report)
         named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
         _tell_strays(root, named, report)
         return source
 
 
-def _rows(root: Path, file: str, report: Report) -> Iterator[Row]:
+def _rows(root: Path, file: str, split: Split | None, report: Report) -> Iterator[Row]:
     """The rows of one list; lines of another form are reported, `#` begins a comment."""
 
-    def tell(kind: FaultKind, detail: str, *, line: int | None, image: str | None = None) -> None:
-        place = None if line is None else f"{file}:{line}"
-        report(Fault(kind=kind, file=image or file, detail=detail, place=place, remedy=_MEND))
+    def tell(kind: FaultKind, detail: str, *, place: str | None, image: str | None = None) -> None:
+        report(Fault(kind=kind, file=image or file, detail=detail, place=place, remedy=MEND))
 
-    try:
-        lines = (root / file).read_bytes().split(b"\n")
-    except OSError as error:
-        tell("corrupt", f"cannot be read: {error.strerror}", line=None)
+    lines = read_rows(root, file, report=report)
+    if lines is None:
         return
-    empty = True
-    for line, content in enumerate(lines, start=1):
-        text = content.decode(errors="replace").strip()
-        if not text or text.startswith("#"):
-            continue
-        empty = False
-        stem, *fields = text.split()
+    rows = [line for line in lines if not line.text.startswith("#")]
+    if not rows:
+        tell("empty", f"must have rows `{_ROW}`, got none", place=None)
+    for row in rows:
+        stem, *fields = row.text.split()
         name, _, count = stem.rpartition("_")
         path = f"images/{stem}.jpg"
         if not {"/", "\\", "\0"}.isdisjoint(stem):
-            tell("path", "must be a file of images/, by its name alone", line=line, image=path)
+            tell(
+                "path", "must be a file of images/, by its name alone", place=row.place, image=path
+            )
         elif not name or not count.isdigit():
-            tell("corrupt", f"a row must be `{_ROW}`, got {text!r}", line=line)
+            tell("corrupt", f"a row must be `{_ROW}`, got {row.text!r}", place=row.place)
         else:
             numbers = [int(field) for field in fields if field.isascii() and field.isdigit()]
             whole = len(numbers) == len(fields) == 3
             if not whole:
-                tell("label", f"must have a row `{_ROW}`, got {text!r}", line=line, image=path)
+                words = f"must have a row `{_ROW}`, got {row.text!r}"
+                tell("label", words, place=row.place, image=path)
             number = numbers[0] if whole else None
-            yield Row(path=path, name=name, number=number, place=f"{file}:{line}")
-    if empty:
-        tell("empty", f"must have rows `{_ROW}`, got none", line=1)
+            yield Row(path=path, split=split, name=name, number=number, place=row.place)
 
 
 def _tell_strays(root: Path, named: set[str], report: Report) -> None:

@@ -14,6 +14,7 @@ from mcl_bench.data.catalog.listed import (
     advice,
     keep_present,
 )
+from mcl_bench.data.catalog.listed_checks import keep_once
 from mcl_bench.data.catalog.source import DatasetFacts, Fault, FaultKind, Report, Split
 
 
@@ -22,10 +23,12 @@ class Row:
     """One row of a list: an image, by its path relative to the root, and its class.
 
     `name` is the class that the path tells, `number` the one that the list tells, from 1; None
-    where the row could not be read, which has been reported.
+    where the row could not be read, which has been reported. `split` is the list's, None in a
+    list of all images.
     """
 
     path: str
+    split: Split | None
     name: str
     number: int | None
     place: str
@@ -33,10 +36,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitList:
-    """The rows of the list `file` (relative to the root), which are those of one split."""
+    """The rows of the list `file` (relative to the root), one or more, all of one split."""
 
     file: str
-    split: Split
     rows: Sequence[Row]
 
 
@@ -53,15 +55,14 @@ def list_source(
     Reported are an image that is listed twice or in two lists, a number that is not the one of
     the class that the path tells, a class without training images, and an image that isn't there.
     """
-    taken: dict[str, SplitList] = {}
-    sound = [(one.split, list(_once(one, taken, report))) for one in lists]
-    names = _names((row for _, rows in sound for row in rows), _count(facts))
+    rows = list(keep_once((row for one in lists for row in one.rows), report=report))
+    names = _names(rows, _count(facts))
     order = {number: label for label, number in enumerate(sorted(names))}
     _tell_untrained(lists, names, report)
     listed = [
-        Listed(path=row.path, label=order[number], split=split, place=row.place)
-        for split, rows in sound
+        Listed(path=row.path, label=order[number], split=row.split, place=row.place)
         for row, number in _of_its_class(rows, names, facts, report)
+        if row.split is not None
     ]
     images = keep_present(listed, root=root, facts=facts, report=report)
     return ListedSource(
@@ -76,22 +77,6 @@ def tell_unsplit(rows: Iterable[Row], lists: Sequence[SplitList], report: Report
     for row in rows:
         if row.path not in named:
             report(_fault("split", row, words, "add it to one of them"))
-
-
-def _once(one: SplitList, taken: dict[str, SplitList], report: Report) -> Iterator[Row]:
-    """The rows without those of images that are listed already, which join `taken`."""
-    places: dict[str, str] = {}
-    for row in one.rows:
-        other = taken.setdefault(row.path, one)
-        if other is not one:
-            words = f"is a {one.split} image here and a {other.split} image in {other.file}"
-            report(_fault("split", row, words, "take it away from one of them"))
-        elif row.path in places:
-            words = f"is here twice, first in {places[row.path]}"
-            report(_fault("duplicate", row, words, "take one of the lines away"))
-        else:
-            places[row.path] = row.place
-            yield row
 
 
 def _names(rows: Iterable[Row], num_classes: int) -> Mapping[int, str]:
@@ -129,8 +114,8 @@ def _of_its_class(
 
 def _tell_untrained(lists: Sequence[SplitList], names: Mapping[int, str], report: Report) -> None:
     """Report each class without a training image; an image of a wrong number counts by its path."""
-    learnt = {row.name for one in lists if one.split == "train" for row in one.rows}
-    file = next(one.file for one in lists if one.split == "train")
+    learnt = {row.name for one in lists for row in one.rows if row.split == "train"}
+    file = next(one.file for one in lists if one.rows[0].split == "train")
     for name in (name for name in names.values() if name not in learnt):
         report(
             Fault(

@@ -32,12 +32,19 @@ def read_rows(root: Path, name: str, *, report: Report) -> tuple[Row, ...] | Non
     if not content.strip():
         report(Fault(kind="empty", file=name, detail="has no rows", remedy=MEND))
         return None
-    return tuple(_rows(content, name, report))
+    rows = (
+        Row(text=text, place=f"{name}:{line}")
+        for line, text in numbered_lines(content, name, report=report)
+    )
+    return tuple(row for row in rows if row.text)
 
 
-def _rows(content: bytes, name: str, report: Report) -> Iterator[Row]:
+def numbered_lines(content: bytes, name: str, *, report: Report) -> Iterator[tuple[int, str]]:
+    """The lines of a list's `content` that hold something, with their numbers from 1.
+
+    A line that is no text is reported and comes as "".
+    """
     for line, row in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        place = f"{name}:{line}"
         try:
             text = row.decode().strip()
         except UnicodeDecodeError:
@@ -46,10 +53,11 @@ def _rows(content: bytes, name: str, report: Report) -> Iterator[Row]:
                     kind="corrupt",
                     file=name,
                     detail="this line is no text in UTF-8",
-                    place=place,
+                    place=f"{name}:{line}",
                     remedy=MEND,
                 )
             )
+            yield line, ""
             continue
         if text:
-            yield Row(text=text, place=place)
+            yield line, text
