@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mcl_bench.records import UserError
+from mcl_bench.spec.defaults import validation_of
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.spec.seeds import named_seed
 
@@ -36,7 +37,8 @@ def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None 
     `data.validation: official`, `official` (bool of length N) marks the validation images.
     `data.per_class` then limits what is trained on, never what is validated on.
     """
-    if data.validation == "official":
+    share = validation_of(data)
+    if share == "official":
         if official is None or not bool(official.any()):
             raise UserError(
                 f"data.validation: official, but {data.name} has no validation split of its own",
@@ -45,7 +47,6 @@ def cut(labels: Tensor, *, digest: str, data: DataSpec, official: Tensor | None 
             )
         held = official.numpy()
     else:
-        share = data.validation
         held = _held_out(labels.tolist(), share, "validation", digest, repr(share), data.split_seed)
     kept = ~held
     if data.per_class is not None:
