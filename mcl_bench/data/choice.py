@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from mcl_bench.data.store import dataset_named
 from mcl_bench.records import UserError
-from mcl_bench.spec.defaults import with_sizes
+from mcl_bench.spec.defaults import with_defaults
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.spec.source import read_value
 from mcl_bench.spec.tree import plain
@@ -17,7 +17,7 @@ from mcl_bench.spec.tree import plain
 def choose(
     name: str, *, home: Path, root: str | None = None, options: Iterable[str] = (), **changes: Any
 ) -> DataSpec:
-    """The data that these words name, its sizes filled in.
+    """The data that these words name, its defaults filled in.
 
     Without a `root` a dataset that needs one is looked for in its official folder under `home`.
     An option is `key=value`, its value as the experiment file would have it; `changes` are other
@@ -33,7 +33,7 @@ def choose(
         fault = error.errors()[0]
         key = ".".join(["data", *(str(part) for part in fault["loc"])])
         raise UserError(f"{key}: {fault['msg']}, got {fault['input']!r}", key=key) from error
-    return with_sizes(data)
+    return with_defaults(data)
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mcl_bench.data.groups import held_count, hold_groups
 from mcl_bench.records import DataError, UserError
+from mcl_bench.spec.defaults import validation_of
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.spec.seeds import named_seed
 
@@ -49,7 +50,8 @@ def cut(
     Raises UserError where there are no official validation images, DataError where one group is on
     both official sides.
     """
-    if data.validation == "official":
+    share = validation_of(data)
+    if share == "official":
         if official is None or not bool(official.any()):
             raise UserError(
                 f"data.validation: official, but {data.name} has no validation split of its own",
@@ -60,7 +62,6 @@ def cut(
         if groups is not None:
             _refuse_shared(groups, held)
     else:
-        share = data.validation
         parts = ("validation", digest, repr(share), data.split_seed)
         held = _held_out(labels.tolist(), share, groups, *parts)
     kept = ~held

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mcl_bench.spec.schema import DataSpec, ModelSpec, OptimizerSpec, ShortSide, TrialSpec
 
@@ -35,6 +35,10 @@ SIZES: Mapping[str, Sizes] = {
 }
 """Sizes by data set; fine-grained sets as the paper's fine-tuning scripts have them."""
 
+VALIDATION = 0.1
+OFFICIAL_VALIDATION = frozenset({"aircraft", "flowers102"})
+"""The data sets that always have a validation split of their own."""
+
 WITH_IMAGENET = re.compile(
     r"timm/.+|efficientnet_lite0|alexnet|googlenet|inception_v3"
     r"|(wide_)?resn(et|ext)\d+(_\d+(x\d+)?d?)?|vgg\d+(_bn)?|densenet\d+|squeezenet1_[01]"
@@ -48,7 +52,7 @@ Of torchvision's the largest RegNet and ViT have none that were trained on Image
 
 
 def resolve(spec: TrialSpec) -> TrialSpec:
-    """The training with nothing left open: sizes, weights, ξ and the head's learning rate.
+    """The training with nothing left open, as sizes, validation, weights, ξ and the head's rate.
 
     A file of weights becomes an absolute path: workers and later runs start in other folders.
     """
@@ -56,15 +60,18 @@ def resolve(spec: TrialSpec) -> TrialSpec:
     optimizer = _optimizer(spec.train.optimizer, str(model.weights))
     return spec.model_copy(
         update={
-            "data": with_sizes(spec.data),
+            "data": with_defaults(spec.data),
             "model": model,
             "train": spec.train.model_copy(update={"optimizer": optimizer}),
         }
     )
 
 
-def with_sizes(data: DataSpec) -> DataSpec:
-    """The data with both its sizes: where only one is given, the other keeps their usual ratio."""
+def with_defaults(data: DataSpec) -> DataSpec:
+    """The data with both its sizes, and with what it is validated on.
+
+    Where only one size is given, the other keeps their usual ratio.
+    """
     usual = SIZES.get(data.name, SIZES["folder"])
     resize, crop = data.resize, data.crop
     if resize is None and crop is None:
@@ -74,7 +81,16 @@ def with_sizes(data: DataSpec) -> DataSpec:
     if crop is None:
         side = resize.short if isinstance(resize, ShortSide) else resize
         crop = max(1, round((side or usual.resize) * usual.crop / usual.resize))
-    return data.model_copy(update={"resize": resize, "crop": crop})
+    return data.model_copy(
+        update={"resize": resize, "crop": crop, "validation": validation_of(data)}
+    )
+
+
+def validation_of(data: DataSpec) -> float | Literal["official"]:
+    """The share of the training images to validate on, or the official split where one is sure."""
+    if data.validation is not None:
+        return data.validation
+    return "official" if data.name in OFFICIAL_VALIDATION else VALIDATION
 
 
 def _drawn_size(data: DataSpec) -> int | None:

@@ -13,6 +13,7 @@ from mcl_bench.spec.tree import Node, find, locate, mapping, plain
 PER_CELL = (
     ("data", "resize"),
     ("data", "crop"),
+    ("data", "validation"),
     ("model", "weights"),
     ("model", "xi"),
     ("train", "optimizer", "head_lr_scale"),

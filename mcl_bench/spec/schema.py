@@ -1,7 +1,7 @@
 """The experiment file's form: strict, frozen models of version 1.
 
 Keys and defaults are those of the documentation; whatever is left `None` here is resolved per
-cell (`resize` and `crop` by dataset, `weights` by backbone, `xi` by channels).
+cell (`resize`, `crop` and `validation` by dataset, `weights` by backbone, `xi` by channels).
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class DataSpec(Model):
     balance: Literal["none", "weights", "sqrt_weights", "sampling"] = "none"
     store: Literal["auto", "decoded", "encoded"] = "auto"
     max_faults: int = Field(default=0, ge=0)
-    validation: Annotated[float, Field(gt=0, lt=1)] | Literal["official"] = 0.1
+    validation: Annotated[float, Field(gt=0, lt=1)] | Literal["official"] | None = None
     test: float = Field(default=0.2, gt=0, lt=1)
     per_class: int | None = Field(default=None, ge=1)
     options: Mapping[str, Any] = Field(default_factory=dict)

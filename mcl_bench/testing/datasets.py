@@ -21,7 +21,7 @@ from mcl_bench.data.catalog import DATASETS
 from mcl_bench.data.catalog.source import Dataset, Fault, Source
 from mcl_bench.data.check import UNUSED
 from mcl_bench.records import DataError, TestGrant, UserError
-from mcl_bench.spec.defaults import SIZES
+from mcl_bench.spec.defaults import SIZES, validation_of
 from mcl_bench.spec.schema import DataSpec
 
 GRANT = TestGrant(cell="contract", key="0" * 16, seed=0, entry="0" * 64)
@@ -235,7 +235,7 @@ class DatasetContract:
         learnt, held = (images.labels[one].tolist() for one in (sides.train, sides.validation))
         assert len(learnt) + len(held) == len(images)
         assert set(learnt) == set(range(len(source.classes)))
-        if spec.validation != "official":
+        if validation_of(spec) != "official":
             often = {label for label, count in Counter(learnt + held).items() if count > 1}
             assert often == set(held)
 

@@ -16,6 +16,7 @@ from pets_tree import write_pets
 from mcl_bench.data.catalog import DATASETS, Dataset
 from mcl_bench.data.catalog.parts import Parts, PartsSource
 from mcl_bench.data.catalog.source import DatasetFacts, Member
+from mcl_bench.spec.defaults import OFFICIAL_VALIDATION
 from mcl_bench.spec.schema import DataSpec
 from mcl_bench.testing import DatasetContract
 
@@ -92,6 +93,11 @@ class TestDatasets(DatasetContract):
 
 def test_every_data_set_is_held_to_the_contract() -> None:
     assert {name.split()[0] for name in (*TREES, *OTHERS)} == set(DATASETS)
+
+
+def test_sets_that_always_have_a_validation_split_are_validated_on_it() -> None:
+    official = {name for name, one in DATASETS.items() if "validation" in one.facts.counts}
+    assert official == OFFICIAL_VALIDATION
 
 
 class Stripes(Parts):

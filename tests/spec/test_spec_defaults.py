@@ -31,6 +31,25 @@ def test_sizes_are_those_of_the_data_set(tmp_path: Path, data: str, resize: Any,
 
 
 @pytest.mark.parametrize(
+    ("data", "validation"),
+    [
+        ("{name: aircraft}", "official"),
+        ("{name: flowers102, options: {split: swapped}}", "official"),
+        ("{name: flowers102, validation: 0.3}", 0.3),
+        ("{name: aircraft, validation: null}", "official"),
+        ("{name: cub200}", 0.1),
+        ("{name: folder}", 0.1),
+    ],
+)
+def test_what_is_validated_on_is_the_official_split_where_a_set_always_has_one(
+    tmp_path: Path, data: str, validation: Any
+) -> None:
+    cell = read(tmp_path, BASE.replace("{name: parts}", data)).cells[0]
+    assert cell.spec.data.validation == validation
+    assert cell.settings()["data.validation"] == validation
+
+
+@pytest.mark.parametrize(
     ("name", "imagenet"),
     [
         ("resnet18", True),

@@ -32,6 +32,7 @@ def test_the_resolved_file_loads_as_exactly_the_same_experiment(
 def test_the_resolved_file_names_every_default(tmp_path: Path) -> None:
     resolved = load(write(tmp_path, BASE)).resolved
     assert resolved["data"]["resize"] == 64
+    assert resolved["data"]["validation"] == 0.1
     assert resolved["model"]["weights"] == "none"
     assert resolved["model"]["xi"] == "auto"
     assert resolved["train"]["optimizer"]["head_lr_scale"] == 1.0
@@ -45,6 +46,9 @@ def test_a_default_that_differs_between_cells_stays_open(tmp_path: Path) -> None
     resolved = load(write(tmp_path, text)).resolved
     assert resolved["data"]["resize"] is None
     assert resolved["matrix"]["data"] == [{"name": "parts"}, {"name": "digits"}]
+    assert resolved["data"]["validation"] == 0.1
+    text = BASE + "matrix: {data: [{name: cub200}, {name: aircraft}]}\n"
+    assert load(write(tmp_path, text)).resolved["data"]["validation"] is None
 
 
 def test_settings_and_specs_are_inverse(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ class Aircraft:
         licence="non-commercial research only; the photographers keep their copyright",
         needs_root=True,
         notes="data.options: level (variant: 100 classes, family: 70, manufacturer: 30); "
-        "data.validation: official is the official one, a share is cut from train and validation "
-        "together",
+        "data.validation: official (the default) is the official one, a share is cut from train "
+        "and validation together",
         folder="fgvc-aircraft-2013b",
         archives=(_ARCHIVE,),
         counts={"train": 3334, "validation": 3333, "test": 3333},

@@ -63,8 +63,8 @@ class Flowers102:
         licence="none found; photographs from the web, treat as non-commercial research",
         needs_root=True,
         notes="data.options: split (official, or swapped: tstid is trained on, trnid is the test "
-        "split); data.validation: official is valid, a share is cut from train and validation "
-        "together; the files do not name the classes: these are the names in common use",
+        "split); data.validation: official (the default) is valid, a share is cut from train and "
+        "validation together; the files do not name the classes: these are the names in common use",
         folder=_FOLDER,
         archives=(
             _archive("102flowers.tgz", "52808999861908f626f3c1f4e79d11fa", unpacked=True),
