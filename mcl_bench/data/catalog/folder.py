@@ -104,7 +104,7 @@ class FolderSource:
                 self._paths[member.id] = path
                 members.append(member)
         members.sort(key=lambda member: member.id)
-        self._members = with_groups(members, root=root, report=refuse(root))
+        self._members = with_groups(members, root=root, report=report or refuse(root))
 
     @property
     def classes(self) -> tuple[str, ...]:
