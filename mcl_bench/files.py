@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcl_bench.records import UserError
+from mcl_bench.records import DataError, UserError
 
 FIRST = "start"
 """What a chained file's first line has for the hash of the line before it."""
@@ -100,13 +100,25 @@ def mend_tail(path: Path) -> bool:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The finished lines of an append-only file, without their line ends; none if it is absent."""
+    """The finished lines of an append-only file, without their line ends; none if it is absent.
+
+    Raises:
+        DataError: a line is no text.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
-        for raw in file:
-            if raw.endswith(b"\n"):
-                yield raw[:-1].decode()
+        for number, raw in enumerate(file, start=1):
+            if not raw.endswith(b"\n"):
+                continue
+            try:
+                line = raw[:-1].decode()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"line {number} of {path} is damaged: it is no text in UTF-8",
+                    remedy="put the file back from a copy",
+                ) from error
+            yield line
 
 
 def line_hash(line: str) -> str:

@@ -70,7 +70,13 @@ def write_sheets(
     test set is shown.
     """
     images = open_train(packed)
-    split = cut(images.labels, digest=packed.digest, data=data, official=images.official)
+    split = cut(
+        images.labels,
+        digest=packed.digest,
+        data=data,
+        official=images.official,
+        groups=images.groups,
+    )
     names = packed.classes[:classes]
     sheets = []
     try:

@@ -59,13 +59,7 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
 
 def count_looks(folder: Path, cell: str) -> int:
     """How many distinct (cell, configuration, seed) of this cell were scored on test."""
-    return len(
-        {
-            (look["key"], look["seed"])
-            for look in _read_objects(folder / "looks.jsonl")
-            if look["cell"] == cell
-        }
-    )
+    return sum(of == cell for of, _, _ in _looks(folder))
 
 
 def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, ...]:
@@ -81,7 +75,7 @@ def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, 
     path = folder / "looks.jsonl"
     sealed = _read_seal(folder / "sweep.json")  # before the lines, which may be growing
     lines = list(files.read_lines(path))
-    looks = {(look["cell"], look["key"], look["seed"]) for look in _read_objects(path)}
+    looks = _looks(folder)
     broken = files.find_break(lines, sealed)
     faults = [] if broken is None else [f"line {broken.line} of {path} {broken.found}"]
     missing = [
@@ -94,6 +88,18 @@ def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, 
         faults.append(f"{path} has no look of {missing[0]}{more}")
     what = f"sweep {folder.name}: the ledger of looks at test has been tampered with"
     return tuple(f"{what}: {fault}" for fault in faults)
+
+
+def _looks(folder: Path) -> set[tuple[str, str, int]]:
+    """The cell, key and seed of each look; DataError for a line that names none."""
+    path = folder / "looks.jsonl"
+    found = set()
+    for number, look in enumerate(_read_objects(path), start=1):
+        try:
+            found.add((look["cell"], look["key"], look["seed"]))
+        except (KeyError, TypeError) as error:
+            raise _damaged(path, number, error) from error
+    return found
 
 
 def _read_seal(path: Path) -> files.Seal | None:

@@ -37,12 +37,10 @@ class Looks:
                 not in it.
         """
         self._lines = list(files.read_lines(self._path))
-        looks = [read_object(self._path, place, line) for place, line in enumerate(self._lines, 1)]
         self._known = {
-            (look["cell"], look["key"], look["seed"]): line
-            for look, line in zip(looks, self._lines, strict=True)
+            _identity(self._path, place, line): line for place, line in enumerate(self._lines, 1)
         }
-        seal = None if sealed is None else files.Seal(**sealed)
+        seal = None if sealed is None else self._seal_of(sealed)
         broken = files.find_break(self._lines, seal)
         if broken is None and seal is not None and len(self._lines) > seal.count + 1:
             # One may have been written without its seal, by a driver that was killed.
@@ -76,20 +74,44 @@ class Looks:
         line = self._known.get((grant.cell, grant.key, grant.seed))
         return line is not None and files.line_hash(line) == grant.entry
 
+    def _seal_of(self, sealed: Mapping[str, Any]) -> files.Seal:
+        try:
+            return files.Seal(**sealed)
+        except TypeError as error:
+            raise DataError(
+                f"the seal of the looks at test is damaged: {sealed!r}",
+                place=str(self._path.with_name("sweep.json")),
+                remedy=REMEDY,
+            ) from error
+
     def _hold_records(self) -> None:
         """Refuse a confirm trial's record without its look."""
         for place, line in enumerate(files.read_lines(self._records), 1):
             if '"stage": "confirm"' not in line:
                 continue
-            record = read_object(self._records, place, line)
-            if (record["cell"], record["key"], record["seed"]) not in self._known:
+            cell, key, seed = _identity(self._records, place, line)
+            if (cell, key, seed) not in self._known:
+                trial = read_object(self._records, place, line).get("trial")
                 raise DataError(
                     f"the ledger of looks at test has been tampered with: it has no look of "
-                    f"{record['cell']}/confirm-{record['trial']}, seed {record['seed']}, whose "
+                    f"{cell}/confirm-{trial}, seed {seed}, whose "
                     f"record is line {place} of {self._records}",
                     place=str(self._path),
                     remedy=REMEDY,
                 )
+
+
+def _identity(path: Path, number: int, line: str) -> tuple[str, str, int]:
+    """The cell, key and seed that one line of looks or of records is of; DataError if of none."""
+    found = read_object(path, number, line)
+    cell, key, seed = found.get("cell"), found.get("key"), found.get("seed")
+    if isinstance(cell, str) and isinstance(key, str) and isinstance(seed, int):
+        return cell, key, seed
+    raise DataError(
+        f"damaged: it names no cell, key and seed: {line[:40]!r}",
+        place=f"{path}:{number}",
+        remedy=REMEDY,
+    )
 
 
 def read_object(path: Path, number: int, line: str) -> dict[str, Any]:

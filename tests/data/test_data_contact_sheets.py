@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from test_data_groups import write_groups
 
 from mcl_bench import data
 from mcl_bench.data.contact_sheets import Sheets, write_sheets
@@ -51,6 +52,22 @@ def test_no_test_image_is_shown_and_the_test_file_is_not_needed(split: Path, sto
     shown = [name for sheet in found.sheets for name in sheet.shown]
     assert shown
     assert not [name for name in shown if name.startswith("test/")]
+
+
+def test_the_images_shown_are_those_trained_on_where_groups_are_kept_whole(
+    flat: Path, store: Path
+) -> None:
+    write_groups(flat)
+    chosen = DataSpec(name="folder", root=str(flat), resize=20, crop=16)
+    packed = data.prepare(chosen, store=store)
+    images = data.open_train(packed)
+    learnt = data.cut(
+        images.labels, digest=packed.digest, data=chosen, groups=images.groups
+    ).train.tolist()
+    found = write_sheets(packed, chosen, folder=store / "out")
+    assert [name for sheet in found.sheets for name in sheet.shown] == [
+        images.ids[place] for place in learnt
+    ]
 
 
 def test_at_most_a_dozen_images_are_shown_and_few_classes_if_asked(wild: Path, store: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder of images that nobody prepared."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,28 @@ def test_a_tree_of_another_form_lists_nothing(split: Path) -> None:
     found: list[Fault] = []
     assert Folder().inspect(spec(split), cache=split / ".cache", report=found.append) is None
     assert [(fault.kind, fault.file) for fault in found] == [("missing", ".")]
+
+
+@pytest.mark.parametrize("unreadable", [".", "a", "a/deep"])
+def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(
+    flat: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    (flat / "a/deep").mkdir()
+    refused = flat / unreadable
+    scandir = os.scandir
+
+    def scan(place: Any) -> Any:
+        if Path(place) == refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        return scandir(place)
+
+    def refuse(place: Path) -> Any:
+        return iter(sorted(place / entry.name for entry in scan(place)))
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    chosen = DataSpec(name="folder", root=str(flat))
+    with pytest.raises(DataError, match=f"the folder {refused} can't be read: Permission denied"):
+        Folder().open(chosen, cache=flat.parent / "cache")
+    (fault,) = data.verify(chosen, cache=flat.parent / "cache").faults
+    assert f"{refused} can't be read" in fault.detail

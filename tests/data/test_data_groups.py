@@ -196,6 +196,22 @@ def test_what_is_wrong_with_groups_is_told_with_its_line(
     assert "mend groups.csv" in str(raised.value.remedy)
 
 
+def test_verify_names_what_is_wrong_with_groups_and_looks_at_the_images(flat: Path) -> None:
+    write_groups(flat)
+    lines = (flat / "groups.csv").read_text().splitlines()
+    lines = [line for line in lines if not line.startswith("b/001.png")]
+    (flat / "groups.csv").write_text("\n".join([*lines, "a/999.png,x", "no line"]))
+    (flat / "c/001.png").write_bytes(b"")
+    found = data.verify(spec_of(flat), cache=flat.parent / "cache")
+    assert found.images == 26
+    assert [(fault.kind, fault.file) for fault in found.faults] == [
+        ("missing", "a/999.png"),
+        ("orphan", "b/001.png"),
+        ("empty", "c/001.png"),
+        ("corrupt", "groups.csv"),
+    ]
+
+
 def test_groups_that_are_no_text_are_told(flat: Path) -> None:
     (flat / "groups.csv").write_bytes(b"path,group\n\xff\xfe,x\n")
     with pytest.raises(DataError, match=r"groups.csv: can't be read"):

@@ -12,6 +12,7 @@ from test_sweep_folder import EXPERIMENT, opened
 
 from mcl_bench import files
 from mcl_bench.records import DataError
+from mcl_bench.results.folder import count_looks, ledger_warnings
 from mcl_bench.sweep.folder import SweepFolder
 
 Lines = list[str]
@@ -204,3 +205,35 @@ def test_a_file_that_only_grew_is_no_break() -> None:
         assert files.find_break(lines, files.seal(lines[:count])) is None
     assert files.find_break(lines, None) is None
     assert dataclasses.asdict(files.seal([])) == {"unchained": 0, "count": 0, "link": "start"}
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        (b"{}\n", r"looks.jsonl:5: damaged: it names no cell, key and seed"),
+        (b'{"cell": "c", "key": "k", "seed": [0]}\n', r"looks.jsonl:5: damaged: it names no cell"),
+        (b"\xff\n", r"line 5 of .*looks.jsonl is damaged: it is no text"),
+    ],
+)
+def test_a_line_that_is_no_look_is_told_by_who_goes_on_and_by_who_reads(
+    tmp_path: Path, added: bytes, words: str
+) -> None:
+    path = tmp_path / "s"
+    written(path)
+    with (path / "looks.jsonl").open("ab") as file:
+        file.write(added)
+    with pytest.raises(DataError, match=words):
+        SweepFolder(path).open(EXPERIMENT)
+    with pytest.raises(DataError, match=r"line 5 of .*looks.jsonl is damaged"):
+        ledger_warnings(path, ())
+    with pytest.raises(DataError, match=r"line 5 of .*looks.jsonl is damaged"):
+        count_looks(path, "c")
+
+
+def test_a_seal_that_is_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    written(path)
+    facts = json.loads((path / "sweep.json").read_text())
+    (path / "sweep.json").write_text(json.dumps({**facts, "looks": "none"}))
+    with pytest.raises(DataError, match=r"sweep.json: the seal of the looks at test is damaged"):
+        SweepFolder(path).open(EXPERIMENT)

@@ -104,7 +104,7 @@ class FolderSource:
                 self._paths[member.id] = path
                 members.append(member)
         members.sort(key=lambda member: member.id)
-        self._members = with_groups(members, root=root, report=refuse(root))
+        self._members = with_groups(members, root=root, report=report or refuse(root))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -207,10 +207,15 @@ def _hold_classes(places: Iterable[Path], root: Path, report: Report) -> bool:
 
 
 def _folders(place: Path) -> list[Path]:
-    """The folders in `place`, sorted by name."""
-    return sorted(
-        entry for entry in place.iterdir() if entry.is_dir() and not passed_over(entry.name)
-    )
+    """The folders in `place`, sorted by name; DataError if it can't be read."""
+    try:
+        return sorted(
+            entry for entry in place.iterdir() if entry.is_dir() and not passed_over(entry.name)
+        )
+    except OSError as error:
+        raise DataError(
+            f"the folder {place} can't be read: {error.strerror}", key="data.root"
+        ) from error
 
 
 def _trained(found: Mapping[tuple[Split | None, str], object]) -> dict[str, Split | None]:
