@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +31,10 @@ def opened(content: bytes) -> Image.Image:
     """The image of a file, of which only the header is read; OSError if it is no image."""
     if not content:
         raise OSError("the file is empty")
-    return Image.open(io.BytesIO(content))
+    try:
+        return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:  # whose message has an address in it
+        raise OSError("the file is no image of a known kind") from error
 
 
 def shares(points_P2: npt.ArrayLike, image: Image.Image) -> Floats:

@@ -1,5 +1,6 @@
 """Verifying a dataset: its lists held against one another, and every image of it read."""
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -66,9 +67,11 @@ def verify(data: DataSpec, *, cache: Path, progress: Progress | None = None) -> 
 
     Reads each image once, on several threads, and keeps only its hashes. Data that cannot be
     listed at all is one fault. Raises UserError for a call that makes no sense, such as one
-    without a root.
+    without a root, or with options that the dataset does not have.
     """
     dataset = dataset_named(data.name)
+    with contextlib.suppress(DataError):  # which is told below, beside all else
+        dataset.check(data)
     faults: list[Fault] = []
     found = _listed(dataset, data, cache=cache, report=faults.append)
     if found is None:

@@ -253,3 +253,9 @@ def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(
         Folder().open(chosen, cache=flat.parent / "cache")
     (fault,) = data.verify(chosen, cache=flat.parent / "cache").faults
     assert f"{refused} can't be read" in fault.detail
+
+
+def test_a_split_folder_that_is_there_in_two_spellings_is_refused(split: Path) -> None:
+    (split / "Train/x").mkdir(parents=True)
+    with pytest.raises(DataError, match="it has Train/ beside them"):
+        Folder().open(spec(split), cache=split.parent / "cache")

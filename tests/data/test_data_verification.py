@@ -26,6 +26,7 @@ from mcl_bench.data.catalog.source import (
     Source,
     Split,
 )
+from mcl_bench.records import UserError
 from mcl_bench.spec.schema import DataSpec
 
 SPLITS: dict[str, Split] = {"train": "train", "test": "test"}
@@ -338,3 +339,29 @@ def test_many_faults_are_summed_up_for_people(tree: Path) -> None:
     said = run("insects", "--root", str(tree), home=tree.parent, code=3)
     assert "… and 20 more" in said
     assert "120 orphan" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "options", "words"),
+    [
+        ("digits", None, {"a": 1}, "data.options.a is not an option of digits"),
+        ("folder", "there", {"a": 1}, "data.options.a is not an option of folder"),
+        ("digits", "there", {}, "data.root is not used by digits"),
+    ],
+)
+def test_what_a_set_does_not_know_is_refused(
+    tmp_path: Path, name: str, root: str | None, options: dict[str, int], words: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    at = None if root is None else str(tmp_path / root)
+    with pytest.raises(UserError, match=words):
+        data.verify(DataSpec(name=name, root=at, options=options), cache=tmp_path / "cache")
+
+
+def test_what_is_no_image_is_told_in_the_same_words_each_time(tmp_path: Path) -> None:
+    draw_cub(tmp_path / "cub")
+    path = min((tmp_path / "cub").rglob("*.jpg"))
+    path.write_bytes(b"<html>moved</html>")
+    chosen = DataSpec(name="cub200", root=str(tmp_path / "cub"))
+    (fault,) = data.verify(chosen, cache=tmp_path / "cache").faults
+    assert fault.detail == "cannot be read: the file is no image of a known kind"

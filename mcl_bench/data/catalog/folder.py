@@ -171,10 +171,14 @@ def _split_folders(root: Path, report: Report | None = None) -> dict[Split | Non
     if not nested and not (named and set(named) <= known):
         return {None: root} if _hold_classes([root], root, report) else {}
     missing = {"train", "test"} - set(named)
-    strangers = set(named) - known
+    strangers = sorted(
+        f"{folder.name}/"
+        for folder in folders
+        if folder.name.lower() not in known or named[folder.name.lower()] != folder
+    )
     if missing or strangers:
         lacks = [f"has no {name}/" for name in sorted(missing)]
-        also = [f"has {_some([f'{named[name].name}/' for name in sorted(strangers)])} beside them"]
+        also = [f"has {_some(strangers)} beside them"]
         report(
             Fault(
                 kind="missing",
