@@ -338,6 +338,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     home = tmp_path / "runs"
     shutil.copytree(swept, home)
+    (home / "store/listings").mkdir(exist_ok=True)  # of files that are older than seconds only
     taken(home / where)
     with untouched(home):
         file = str(swept.parent / "birds.yaml")

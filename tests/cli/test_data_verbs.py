@@ -128,7 +128,7 @@ def test_a_folder_is_prepared_and_shown_from_its_root(home: Path, tmp_path: Path
         (("prepare", "parts", "--option", "clases=3"), "did you mean classes"),
         (("prepare", "parts", "--option", "classes=many"), "classes"),
         (("prepare", "parts", "--root", "x"), "data.root is not used by parts"),
-        (("show", "parts", "--augment", "flip"), "data.augment must be one of"),
+        (("show", "parts", "--augment", "flip"), "data.augment must be made of"),
         (("verify", "folder"), "data.root must name the folder"),
     ],
 )
