@@ -173,7 +173,7 @@ def lit_data(kind: str) -> Callable[[Path, Path], Epoch]:
             fn=_lit_jpeg if kind == "jpeg" else _lit_tensor,
             inputs=paths,
             output_dir=str(folder),
-            chunk_bytes="64MB",
+            chunk_bytes="1GB",  # one for each worker: with more it loses them between epochs
             num_workers=WORKERS,
             verbose=False,
         )

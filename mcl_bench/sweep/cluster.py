@@ -50,7 +50,8 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
     else:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    import ray
+    with _signals_held():
+        import ray
 
     level = logging.INFO if verbose else logging.CRITICAL
     on_terminate = signal.getsignal(signal.SIGTERM)
@@ -74,6 +75,19 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
         yield dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait: raised in an import of Ray's, their exception can be lost.
+
+    Ray's compiled module tells a failure to patch `asyncio` as a warning, whatever it was.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _no_answer(address: str, error: Exception) -> UserError:
