@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from mcl_bench.data.images import copy_window, whole_images
+from mcl_bench.data.images import Chunked, copy_window
 from mcl_bench.data.sums import Bytes, Sums
 
 
@@ -30,7 +29,7 @@ class Files:
         return self.content[self.offsets[row] : self.offsets[row + 1]]
 
 
-class EncodedImages:
+class EncodedImages(Chunked[Files]):
     """JPEG images of 3×S×S over memory-mapped chunks, decoded by as many threads as torch uses.
 
     Each image is decoded by itself, so the number of threads changes nothing but the speed.
@@ -39,24 +38,10 @@ class EncodedImages:
     in_threads = True
 
     def __init__(self, chunks: Sequence[Files], *, size: int, sums: Sums) -> None:
-        self._chunks = [chunk for chunk in chunks if len(chunk)]
-        self._ends = np.cumsum([len(chunk) for chunk in self._chunks], dtype=np.int64)
-        self._size = size
+        super().__init__(chunks, size=size)
         self._sums = sums
         self._pool: ThreadPoolExecutor | None = None
         self._pool_threads = 0
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, 3, S, S)."""
-        return (len(self), 3, self._size, self._size)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        """The whole images at `indices` (int64, length B), as B×3×S×S uint8."""
-        return whole_images(self, indices)
 
     def windows(
         self,

@@ -3,9 +3,10 @@
 Legend: N images, B batch, S stored pixels a side, c cropped pixels a side.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -52,19 +53,28 @@ class StoredImages(Protocol):
         ...
 
 
-class Pixels:
-    """Decoded images: planar uint8 RGB over memory-mapped chunks; gathering copies, nothing else.
+class Images(Protocol):
+    """A chunk of images: pixels, or files."""
 
-    With `sums` each image is checked when it is first read.
-    """
+    def __len__(self) -> int:
+        """How many."""
+        ...
 
-    in_threads = False
+    def __getitem__(self, row: int, /) -> Bytes:
+        """One image's bytes where they lie."""
+        ...
 
-    def __init__(self, chunks: Sequence[Bytes], *, size: int, sums: Sums | None = None) -> None:
+
+ChunkT = TypeVar("ChunkT", bound=Images)
+
+
+class Chunked(ABC, Generic[ChunkT]):
+    """Images of 3×S×S in memory-mapped chunks: which lies where."""
+
+    def __init__(self, chunks: Sequence[ChunkT], *, size: int) -> None:
         self._chunks = [chunk for chunk in chunks if len(chunk)]
         self._ends = np.cumsum([len(chunk) for chunk in self._chunks], dtype=np.int64)
         self._size = size
-        self._sums = sums
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -76,7 +86,34 @@ class Pixels:
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The whole images at `indices` (int64, length B), as B×3×S×S uint8."""
-        return whole_images(self, indices)
+        out = torch.empty((len(indices), *self.shape[1:]), dtype=torch.uint8)
+        corner = np.zeros(len(indices), dtype=np.int64)
+        self.windows(indices.numpy(), top=corner, left=corner, out=out.numpy())
+        return out
+
+    @abstractmethod
+    def windows(
+        self,
+        indices: npt.NDArray[np.int64],
+        *,
+        top: npt.NDArray[np.int64],
+        left: npt.NDArray[np.int64],
+        out: Bytes,
+    ) -> None:
+        """Copy a c×c window of each image into `out` (B×3×c×c), as `StoredImages` says."""
+
+
+class Pixels(Chunked[Bytes]):
+    """Decoded images: planar uint8 RGB; gathering copies, nothing else.
+
+    With `sums` each image is checked when it is first read.
+    """
+
+    in_threads = False
+
+    def __init__(self, chunks: Sequence[Bytes], *, size: int, sums: Sums | None = None) -> None:
+        super().__init__(chunks, size=size)
+        self._sums = sums
 
     def windows(
         self,
@@ -103,14 +140,6 @@ class Pixels:
             if self._sums is not None:
                 self._sums.check(index, image)
             copy_window(image, top=y, left=x, out=out[b])
-
-
-def whole_images(images: StoredImages, indices: Tensor) -> Tensor:
-    """The images at `indices` (int64, length B) without a crop, as B×3×S×S uint8."""
-    out = torch.empty((len(indices), *images.shape[1:]), dtype=torch.uint8)
-    corner = np.zeros(len(indices), dtype=np.int64)
-    images.windows(indices.numpy(), top=corner, left=corner, out=out.numpy())
-    return out
 
 
 def copy_window(image: Bytes, *, top: int, left: int, out: Bytes) -> None:

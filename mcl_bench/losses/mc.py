@@ -115,10 +115,8 @@ def mc_loss(  # noqa: PLR0913 - an option for each difference between implementa
         _check_values(target, len(groups), mask_MC if mask_fill == "minus_inf" else None, runs)
     measure = fused_form if compiled and not torch.compiler.is_compiling() else closed_form
     logits_BK, spreads_BK = measure(features, mask_MC, runs, fill)
-    return MCLossTerms(
-        discriminality=cross_entropy(logits_BK, target, class_weights),
-        diversity=_reduced(spreads_BK, runs, reduction, diversity),
-    )
+    discriminality = cross_entropy(logits_BK, target, class_weights)
+    return MCLossTerms(discriminality, _reduced(spreads_BK, runs, reduction, diversity))
 
 
 def alignment_logits(maps: Tensor, groups: Sequence[int]) -> Tensor:

@@ -12,10 +12,9 @@ from typing import Literal
 
 from mcl_bench.data.catalog.listed import (
     Listed,
+    ListedDataset,
     ListedSource,
     find_root,
-    refuse,
-    tell_absent,
 )
 from mcl_bench.data.catalog.listed_checks import keep_names, keep_once, settled, tell_untrained
 from mcl_bench.data.catalog.options import parse_options
@@ -50,7 +49,7 @@ class AircraftOptions(Model):
     level: Literal["variant", "family", "manufacturer"] = "variant"
 
 
-class Aircraft:
+class Aircraft(ListedDataset[ListedSource]):
     """The catalog's entry of `aircraft`."""
 
     facts = DatasetFacts(
@@ -78,37 +77,53 @@ class Aircraft:
         ),
         optional_files=("data/images_box.txt",),
     )
+    options = AircraftOptions
 
-    def check(self, data: DataSpec) -> None:
-        """Raise UserError on bad options, DataError where the tree or a list is absent."""
-        options = parse_options(AircraftOptions, data.options, dataset="aircraft")
-        root = _root(data)
-        tell_absent(root, _required(options.level), facts=self.facts, report=refuse(root))
+    def root(self, data: DataSpec) -> Path:
+        """The folder that holds `data/`; one list of any level is enough to know it."""
+        names = [name for level in _CLASSES for name in _required(level)]
+        return find_root(data, facts=self.facts, required=names)
 
-    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
-        """The test split is official."""
-        return ("test",)
+    def needed(self, root: Path, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
+        """The lists of the level."""
+        return _required(_level(data))
 
-    def open(self, data: DataSpec, *, cache: Path) -> ListedSource:
-        """Read the lists and find their images."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=refuse(root))
-        assert source is not None, "what cannot be listed has been refused"
-        return source
+    def listed(
+        self, root: Path, data: DataSpec, *, cache: Path, report: Report
+    ) -> ListedSource | None:
+        """The images that are listed and there; None where one of the lists cannot be read."""
+        level = _level(data)
+        rows = read_rows(root, _CLASSES[level], report=report)
+        lists = {
+            split: read_rows(root, _split_list(level, split), report=report) for split in _SPLITS
+        }
+        read = {split: found for split, found in lists.items() if found is not None}
+        if rows is None or len(read) < len(lists):
+            return None
+        names = keep_names(
+            ((row.text, row.place) for row in rows), file=_CLASSES[level], report=report
+        )
+        labels = {name: label for label, (name, _) in enumerate(names)}
+        named = {_path(row) for found in read.values() for row in found}
+        images = tuple(
+            keep_once(
+                (
+                    image
+                    for split, found in read.items()
+                    for image in _images(found, split, labels, _CLASSES[level], report)
+                ),
+                report=report,
+            )
+        )
+        tell_untrained(names, images, file=_CLASSES[level], report=report)
+        kept = settled(
+            images, root=root, folders=(_IMAGES,), named=named, facts=self.facts, report=report
+        )
+        return ListedSource(root, classes=tuple(labels), images=kept, cache=cache) if kept else None
 
-    def inspect(
-        self, data: DataSpec, *, cache: Path, report: Report
-    ) -> tuple[Path, ListedSource] | None:
-        """The root and a source of what is right, each fault of the listing being reported."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=report)
-        return None if source is None else (root, source)
 
-
-def _root(data: DataSpec) -> Path:
-    """The folder that holds `data/`; one list of any level is enough to know it."""
-    names = [name for level in _CLASSES for name in _required(level)]
-    return find_root(data, facts=Aircraft.facts, required=names)
+def _level(data: DataSpec) -> str:
+    return parse_options(AircraftOptions, data.options, dataset="aircraft").level
 
 
 def _required(level: str) -> tuple[str, ...]:
@@ -117,35 +132,6 @@ def _required(level: str) -> tuple[str, ...]:
 
 def _split_list(level: str, split: Split) -> str:
     return f"data/images_{level}_{_SPLITS[split]}.txt"
-
-
-def _source(root: Path, data: DataSpec, *, cache: Path, report: Report) -> ListedSource | None:
-    """The images that are listed and there; None where one of the lists cannot be read."""
-    level = parse_options(AircraftOptions, data.options, dataset="aircraft").level
-    facts = Aircraft.facts
-    if not tell_absent(root, _required(level), facts=facts, report=report):
-        return None
-    rows = read_rows(root, _CLASSES[level], report=report)
-    lists = {split: read_rows(root, _split_list(level, split), report=report) for split in _SPLITS}
-    read = {split: found for split, found in lists.items() if found is not None}
-    if rows is None or len(read) < len(lists):
-        return None
-    names = keep_names(((row.text, row.place) for row in rows), file=_CLASSES[level], report=report)
-    labels = {name: label for label, (name, _) in enumerate(names)}
-    named = {_path(row) for found in read.values() for row in found}
-    images = tuple(
-        keep_once(
-            (
-                image
-                for split, found in read.items()
-                for image in _images(found, split, labels, _CLASSES[level], report)
-            ),
-            report=report,
-        )
-    )
-    tell_untrained(names, images, file=_CLASSES[level], report=report)
-    kept = settled(images, root=root, folders=(_IMAGES,), named=named, facts=facts, report=report)
-    return ListedSource(root, classes=tuple(labels), images=kept, cache=cache) if kept else None
 
 
 def _path(row: Row) -> str:

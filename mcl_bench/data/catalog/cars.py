@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mcl_bench.data.catalog.cars_lists import CarLists, read_annos, read_devkit, required
-from mcl_bench.data.catalog.listed import Listed, ListedSource, find_root, refuse, tell_absent
+from mcl_bench.data.catalog.listed import Listed, ListedDataset, ListedSource
 from mcl_bench.data.catalog.listed_checks import settled, tell_untested, tell_untrained
-from mcl_bench.data.catalog.options import no_official_validation, parse_options
+from mcl_bench.data.catalog.options import parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Report
 from mcl_bench.data.frame import box_shares, opened
 from mcl_bench.records import UserError
@@ -49,7 +49,7 @@ class CarsOptions(Model):
     layout: Literal["auto", "devkit", "annos"] = "auto"
 
 
-class Cars:
+class Cars(ListedDataset["CarsSource"]):
     """The catalog's entry of `cars`."""
 
     facts = DatasetFacts(
@@ -86,33 +86,32 @@ class Cars:
             "a mirror nests the folders: cars_test/cars_test/; both forms are read",
         ),
     )
+    options = CarsOptions
+    lists = (*required(Path(), "devkit"), *required(Path(), "annos"))
 
-    def check(self, data: DataSpec) -> None:
-        """Raise UserError on bad options, DataError where the tree or a list is absent."""
-        parse_options(CarsOptions, data.options, dataset="cars")
-        no_official_validation(data)
-        root = _root(data)
+    def needed(self, root: Path, data: DataSpec) -> tuple[str, ...]:
+        """The lists of the layout."""
+        return required(root, _layout(root, data))
+
+    def listed(
+        self, root: Path, data: DataSpec, *, cache: Path, report: Report
+    ) -> "CarsSource | None":
+        """The images that are listed and there; None where a list cannot be used."""
         layout = _layout(root, data)
-        tell_absent(root, required(root, layout), facts=self.facts, report=refuse(root))
-
-    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
-        """The test split is official."""
-        return ("test",)
-
-    def open(self, data: DataSpec, *, cache: Path) -> "CarsSource":
-        """Read the lists and find their images."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=refuse(root))
-        assert source is not None, "what cannot be listed has been refused"
-        return source
-
-    def inspect(
-        self, data: DataSpec, *, cache: Path, report: Report
-    ) -> "tuple[Path, CarsSource] | None":
-        """The root and a source of what is right, each fault of the listing being reported."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=report)
-        return None if source is None else (root, source)
+        lists = (read_devkit if layout == "devkit" else read_annos)(root, report=report)
+        if lists is None:
+            return None
+        tell_untrained(lists.names, lists.images, file=lists.names_file, report=report)
+        tell_untested(lists.images, file=lists.test_file, report=report)
+        images = settled(
+            lists.images,
+            root=root,
+            folders=lists.folders,
+            named=lists.named,
+            facts=self.facts,
+            report=report,
+        )
+        return CarsSource(root, lists=lists, images=images, cache=cache) if images else None
 
 
 class CarsSource(ListedSource):
@@ -139,11 +138,6 @@ class CarsSource(ListedSource):
             return {"box": box_shares((left - 1, top - 1, right, bottom), file)}
 
 
-def _root(data: DataSpec) -> Path:
-    known = (*required(Path(), "devkit"), *required(Path(), "annos"))
-    return find_root(data, facts=Cars.facts, required=known)
-
-
 def _layout(root: Path, data: DataSpec) -> Layout:
     """The layout that is asked for, or the one that is there; UserError if both are."""
     asked = parse_options(CarsOptions, data.options, dataset="cars").layout
@@ -161,25 +155,3 @@ def _layout(root: Path, data: DataSpec) -> Layout:
             remedy="data.options: {layout: devkit} or {layout: annos}",
         )
     return there[0] if there else "devkit"
-
-
-def _source(root: Path, data: DataSpec, *, cache: Path, report: Report) -> CarsSource | None:
-    """The images that are listed and there; None where a list cannot be used."""
-    layout = _layout(root, data)
-    facts = Cars.facts
-    if not tell_absent(root, required(root, layout), facts=facts, report=report):
-        return None
-    lists = (read_devkit if layout == "devkit" else read_annos)(root, report=report)
-    if lists is None:
-        return None
-    tell_untrained(lists.names, lists.images, file=lists.names_file, report=report)
-    tell_untested(lists.images, file=lists.test_file, report=report)
-    images = settled(
-        lists.images,
-        root=root,
-        folders=lists.folders,
-        named=lists.named,
-        facts=facts,
-        report=report,
-    )
-    return CarsSource(root, lists=lists, images=images, cache=cache) if images else None

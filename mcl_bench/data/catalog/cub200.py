@@ -10,14 +10,11 @@ from mcl_bench.data.catalog.cub200_lists import REQUIRED, Lists, read_lists
 from mcl_bench.data.catalog.cub200_rows import BOXES, PARTS, PLACES
 from mcl_bench.data.catalog.listed import (
     Listed,
+    ListedDataset,
     ListedSource,
-    find_root,
     keep_present,
-    refuse,
-    tell_absent,
     tell_orphans,
 )
-from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Report
 from mcl_bench.data.frame import box_shares, opened, shares
 from mcl_bench.spec.model import Model
@@ -33,7 +30,7 @@ class Cub200Options(Model):
     """`cub200` has no options."""
 
 
-class Cub200:
+class Cub200(ListedDataset["Cub200Source"]):
     """The catalog's entry of `cub200`."""
 
     facts = DatasetFacts(
@@ -66,36 +63,18 @@ class Cub200:
         ),
         optional_files=(BOXES.name, PARTS.name, PLACES.name),
     )
+    options = Cub200Options
+    lists = REQUIRED
 
-    def check(self, data: DataSpec) -> None:
-        """Raise UserError on options, DataError where the tree or one of its lists is absent."""
-        parse_options(Cub200Options, data.options, dataset="cub200")
-        root = find_root(data, facts=self.facts, required=REQUIRED)
-        tell_absent(root, REQUIRED, facts=self.facts, report=refuse(root))
-        no_official_validation(data)
-
-    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
-        """The test split is official."""
-        return ("test",)
-
-    def open(self, data: DataSpec, *, cache: Path) -> "Cub200Source":
-        """Read the lists and find their images; DataError at the first fault."""
-        root = find_root(data, facts=self.facts, required=REQUIRED)
-        source = self._listed(root, cache=cache, report=refuse(root))
-        assert source is not None, "what can't be listed has been refused"
-        return source
-
-    def inspect(
-        self, data: DataSpec, *, cache: Path, report: Report
-    ) -> "tuple[Path, Cub200Source] | None":
-        """The root and what is right of its images, every fault of the lists being reported."""
-        root = find_root(data, facts=self.facts, required=REQUIRED)
-        source = self._listed(root, cache=cache, report=report)
-        return None if source is None else (root, source)
-
-    def _listed(self, root: Path, *, cache: Path, report: Report) -> "Cub200Source | None":
-        if not tell_absent(root, REQUIRED, facts=self.facts, report=report):
-            return None
+    def listed(
+        self,
+        root: Path,
+        data: DataSpec,  # noqa: ARG002
+        *,
+        cache: Path,
+        report: Report,
+    ) -> "Cub200Source | None":
+        """The photographs that every list has; None where a list can't be read."""
         lists = read_lists(root, report)
         if lists is None:
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mcl_bench.data.catalog.flowers102_names import FLOWERS
-from mcl_bench.data.catalog.listed import Listed, ListedSource, find_root, refuse, tell_absent
+from mcl_bench.data.catalog.listed import Listed, ListedDataset, ListedSource
 from mcl_bench.data.catalog.listed_checks import (
     class_label,
     keep_once,
@@ -49,7 +49,7 @@ class Flowers102Options(Model):
     split: Literal["official", "swapped"] = "official"
 
 
-class Flowers102:
+class Flowers102(ListedDataset[ListedSource]):
     """The catalog's entry of `flowers102`."""
 
     facts = DatasetFacts(
@@ -79,71 +79,43 @@ class Flowers102:
             "classes differ",
         ),
     )
+    options = Flowers102Options
+    lists = (_LABELS, _SETS)
 
-    def check(self, data: DataSpec) -> None:
-        """Raise UserError on bad options, DataError where the tree or a list is absent."""
-        parse_options(Flowers102Options, data.options, dataset="flowers102")
-        root = _root(data)
-        tell_absent(root, (_LABELS, _SETS), facts=self.facts, report=refuse(root))
+    def listed(
+        self, root: Path, data: DataSpec, *, cache: Path, report: Report
+    ) -> ListedSource | None:
+        """The images that are listed and there; None where a list can't be read or is off by one.
 
-    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
-        """The test split is official."""
-        return ("test",)
-
-    def open(self, data: DataSpec, *, cache: Path) -> ListedSource:
-        """Read the lists and find their images."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=refuse(root))
-        assert source is not None, "what cannot be listed has been refused"
-        return source
-
-    def inspect(
-        self, data: DataSpec, *, cache: Path, report: Report
-    ) -> tuple[Path, ListedSource] | None:
-        """The root and a source of what is right, each fault of the listing being reported."""
-        root = _root(data)
-        source = _source(root, data, cache=cache, report=report)
-        return None if source is None else (root, source)
-
-
-def _root(data: DataSpec) -> Path:
-    return find_root(data, facts=Flowers102.facts, required=(_LABELS, _SETS))
-
-
-def _source(root: Path, data: DataSpec, *, cache: Path, report: Report) -> ListedSource | None:
-    """The images that are listed and there; None where a list cannot be read or is off by one.
-
-    A class that no image has is left out.
-    """
-    split_of = _VARIABLES[
-        parse_options(Flowers102Options, data.options, dataset="flowers102").split
-    ]
-    facts = Flowers102.facts
-    if not tell_absent(root, (_LABELS, _SETS), facts=facts, report=report):
-        return None
-    found = read_numbers(root, _LABELS, ("labels",), report=report)
-    sets = read_numbers(root, _SETS, tuple(split_of), report=report)
-    if found is None or sets is None:
-        return None
-    numbers = found["labels"]
-    if tell_shift(numbers, count=len(FLOWERS), file=_LABELS, report=report):
-        return None
-    images = tuple(
-        keep_once(_images(_labels(numbers, report), sets, split_of, report), report=report)
-    )
-    used = sorted({image.label for image in images})
-    order = {label: rank for rank, label in enumerate(used)}
-    images = tuple(replace(image, label=order[image.label]) for image in images)
-    classes = [FLOWERS[label] for label in used]
-    tell_untrained([(name, _SETS) for name in classes], images, file=_SETS, report=report)
-    tell_untested(images, file=_SETS, report=report)
-    split = {number for numbers in sets.values() for number in numbers}
-    _tell_unsplit(len(numbers), split, report)
-    named = {
-        _path(number) for number in {*range(1, len(numbers) + 1), *split} if number is not None
-    }
-    kept = settled(images, root=root, folders=(_IMAGES,), named=named, facts=facts, report=report)
-    return ListedSource(root, classes=classes, images=kept, cache=cache) if kept else None
+        A class that no image has is left out.
+        """
+        options = parse_options(Flowers102Options, data.options, dataset="flowers102")
+        split_of = _VARIABLES[options.split]
+        found = read_numbers(root, _LABELS, ("labels",), report=report)
+        sets = read_numbers(root, _SETS, tuple(split_of), report=report)
+        if found is None or sets is None:
+            return None
+        numbers = found["labels"]
+        if tell_shift(numbers, count=len(FLOWERS), file=_LABELS, report=report):
+            return None
+        images = tuple(
+            keep_once(_images(_labels(numbers, report), sets, split_of, report), report=report)
+        )
+        used = sorted({image.label for image in images})
+        order = {label: rank for rank, label in enumerate(used)}
+        images = tuple(replace(image, label=order[image.label]) for image in images)
+        classes = [FLOWERS[label] for label in used]
+        tell_untrained([(name, _SETS) for name in classes], images, file=_SETS, report=report)
+        tell_untested(images, file=_SETS, report=report)
+        split = {number for numbers in sets.values() for number in numbers}
+        _tell_unsplit(len(numbers), split, report)
+        named = {
+            _path(number) for number in {*range(1, len(numbers) + 1), *split} if number is not None
+        }
+        kept = settled(
+            images, root=root, folders=(_IMAGES,), named=named, facts=self.facts, report=report
+        )
+        return ListedSource(root, classes=classes, images=kept, cache=cache) if kept else None
 
 
 def _path(number: int) -> str:

@@ -1,24 +1,30 @@
 """Datasets whose images are named by lists: what all of them have in common.
 
-A catalog entry finds its root, reads its lists, and makes a `ListedSource` of them. It tells what
-is wrong to a `Report`: `refuse` where the images are to be used, a collector where they are
-verified.
+A catalog entry is a `ListedDataset`: it finds its root, reads its lists, and makes a `ListedSource`
+of them. It tells what is wrong to a `Report`: `refuse` where the images are to be used, a collector
+where they are verified.
 """
 
 import functools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mcl_bench.data.catalog.image_files import identity, image_files
+from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import DatasetFacts, Example, Fault, Member, Report, Split
 from mcl_bench.data.listing import file_digests, source_digest
 from mcl_bench.records import DataError, UserError
+from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
+
+SourceT = TypeVar("SourceT", bound="ListedSource")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,62 @@ class ListedSource:
     def extra(self, index: int, content: bytes) -> Mapping[str, npt.NDArray[np.float32]]:  # noqa: ARG002
         """What else is known of one image, whose file's bytes are `content`."""
         return {}
+
+
+class ListedDataset(ABC, Generic[SourceT]):
+    """A catalog entry whose images are named by lists; a subclass says where and how.
+
+    `lists` are files relative to the root: any of them tells the root, and all are needed, unless
+    `root` and `needed` say otherwise.
+    """
+
+    facts: DatasetFacts
+    options: type[Model]
+    lists: tuple[str, ...]
+
+    def check(self, data: DataSpec) -> None:
+        """Raise UserError on options, DataError where the tree or one of its lists is absent."""
+        parse_options(self.options, data.options, dataset=self.facts.name)
+        root = self.root(data)
+        tell_absent(root, self.needed(root, data), facts=self.facts, report=refuse(root))
+        if "validation" not in self.facts.counts:
+            no_official_validation(data)
+
+    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
+        """The test split is official."""
+        return ("test",)
+
+    def open(self, data: DataSpec, *, cache: Path) -> SourceT:
+        """Read the lists and find their images; DataError at the first fault."""
+        root = self.root(data)
+        source = self._read(root, data, cache=cache, report=refuse(root))
+        assert source is not None, "what can't be listed has been refused"
+        return source
+
+    def inspect(
+        self, data: DataSpec, *, cache: Path, report: Report
+    ) -> tuple[Path, SourceT] | None:
+        """The root and what is right of its images, every fault of the lists being reported."""
+        root = self.root(data)
+        source = self._read(root, data, cache=cache, report=report)
+        return None if source is None else (root, source)
+
+    def _read(self, root: Path, data: DataSpec, *, cache: Path, report: Report) -> SourceT | None:
+        if not tell_absent(root, self.needed(root, data), facts=self.facts, report=report):
+            return None
+        return self.listed(root, data, cache=cache, report=report)
+
+    def root(self, data: DataSpec) -> Path:
+        """The folder that holds the lists; UserError or DataError where there is none."""
+        return find_root(data, facts=self.facts, required=self.lists)
+
+    def needed(self, root: Path, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
+        """The lists that must be there."""
+        return self.lists
+
+    @abstractmethod
+    def listed(self, root: Path, data: DataSpec, *, cache: Path, report: Report) -> SourceT | None:
+        """The images that are listed and there; None where a list cannot be used (reported)."""
 
 
 def refuse(root: Path) -> Report:

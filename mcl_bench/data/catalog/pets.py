@@ -11,14 +11,11 @@ from pathlib import Path
 
 from mcl_bench.data.catalog.image_files import identity, image_files
 from mcl_bench.data.catalog.listed import (
+    ListedDataset,
     ListedSource,
-    find_root,
-    refuse,
-    tell_absent,
 )
-from mcl_bench.data.catalog.options import no_official_validation, parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Fault, FaultKind, Report, Split
-from mcl_bench.data.catalog.split_lists import Row, SplitList, list_source, tell_unsplit
+from mcl_bench.data.catalog.split_lists import Row, list_tree
 from mcl_bench.data.catalog.text_lists import MEND, read_rows
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
@@ -36,7 +33,7 @@ class PetsOptions(Model):
     """`pets` has no options."""
 
 
-class Pets:
+class Pets(ListedDataset[ListedSource]):
     """The catalog's entry of `pets`."""
 
     facts = DatasetFacts(
@@ -78,46 +75,22 @@ class Pets:
         ),
         optional_files=(_ALL, _TRIMAPS),
     )
+    options = PetsOptions
+    lists = tuple(_LISTS)
 
-    def check(self, data: DataSpec) -> None:
-        """Raise UserError on options, DataError where the tree or one of its lists is absent."""
-        parse_options(PetsOptions, data.options, dataset="pets")
-        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
-        tell_absent(root, tuple(_LISTS), facts=self.facts, report=refuse(root))
-        no_official_validation(data)
-
-    def unused(self, data: DataSpec) -> tuple[str, ...]:  # noqa: ARG002
-        """The test split is official."""
-        return ("test",)
-
-    def open(self, data: DataSpec, *, cache: Path) -> ListedSource:
-        """Read the lists and find their images; DataError at the first fault."""
-        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
-        source = self._listed(root, cache=cache, report=refuse(root))
-        assert source is not None, "what can't be listed has been refused"
-        return source
-
-    def inspect(
-        self, data: DataSpec, *, cache: Path, report: Report
-    ) -> tuple[Path, ListedSource] | None:
-        """The root and what is right of its images, every fault of the lists being reported."""
-        root = find_root(data, facts=self.facts, required=tuple(_LISTS))
-        source = self._listed(root, cache=cache, report=report)
-        return None if source is None else (root, source)
-
-    def _listed(self, root: Path, *, cache: Path, report: Report) -> ListedSource | None:
-        if not tell_absent(root, tuple(_LISTS), facts=self.facts, report=report):
+    def listed(
+        self,
+        root: Path,
+        data: DataSpec,  # noqa: ARG002
+        *,
+        cache: Path,
+        report: Report,
+    ) -> ListedSource | None:
+        """The images of the two lists; None where a list has no row that can be read."""
+        listed = list_tree(root, _LISTS, _ALL, _rows, facts=self.facts, cache=cache, report=report)
+        if listed is None:
             return None
-        lists = [
-            SplitList(file=file, rows=tuple(_rows(root, file, split, report)))
-            for file, split in _LISTS.items()
-        ]
-        if not all(one.rows for one in lists):
-            return None
-        source = list_source(root, lists, facts=self.facts, cache=cache, report=report)
-        everything = tuple(_rows(root, _ALL, None, report)) if (root / _ALL).exists() else ()
-        tell_unsplit(everything, lists, report)
-        named = {row.path for rows in (everything, *(one.rows for one in lists)) for row in rows}
+        source, named = listed
         _tell_strays(root, named, report)
         return source
 

@@ -4,7 +4,7 @@ The files are named by their class too, so a number that is off by one can be to
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,39 @@ class SplitList:
     rows: Sequence[Row]
 
 
-def list_source(
+ReadRows = Callable[[Path, str, Split | None, Report], Iterator[Row]]
+"""(root, file, split, report) -> the rows of one list that are right; others are reported."""
+
+
+def list_tree(
+    root: Path,
+    splits: Mapping[str, Split],
+    everything: str,
+    read: ReadRows,
+    *,
+    facts: DatasetFacts,
+    cache: Path,
+    report: Report,
+) -> tuple[ListedSource, set[str]] | None:
+    """The images of all lists that are right, and every path that is listed; None without rows.
+
+    `splits` are the lists, relative to the root, with their splits; `everything` is a list of all
+    images, which may be absent.
+    """
+    lists = [
+        SplitList(file=file, rows=tuple(read(root, file, split, report)))
+        for file, split in splits.items()
+    ]
+    if not all(one.rows for one in lists):
+        return None
+    source = _source(root, lists, facts=facts, cache=cache, report=report)
+    there = (root / everything).exists()
+    rows = tuple(read(root, everything, None, report)) if there else ()
+    _tell_unsplit(rows, lists, report)
+    return source, {row.path for part in (rows, *(one.rows for one in lists)) for row in part}
+
+
+def _source(
     root: Path,
     lists: Sequence[SplitList],
     *,
@@ -70,7 +102,7 @@ def list_source(
     )
 
 
-def tell_unsplit(rows: Iterable[Row], lists: Sequence[SplitList], report: Report) -> None:
+def _tell_unsplit(rows: Iterable[Row], lists: Sequence[SplitList], report: Report) -> None:
     """Report the images of a list of all images that are in no split."""
     named = {row.path for one in lists for row in one.rows}
     words = f"is in neither {' nor '.join(one.file for one in lists)}"
