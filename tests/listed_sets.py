@@ -59,3 +59,12 @@ def only_fault(data: DataSpec) -> Fault:
     assert faults[0].detail in told
     assert str(Path(str(data.root)) / (faults[0].place or faults[0].file)) in told
     return faults[0]
+
+
+def faults_told(data: DataSpec) -> list[tuple[str, str, str | None]]:
+    """Kind, file and place of all that is wrong; opening tells one of them, if there are any."""
+    found, _ = inspected(data)
+    if found:
+        told, root = refusal(data), Path(str(data.root))
+        assert any(str(root / (one.place or one.file)) in told for one in found)
+    return [(one.kind, one.file, one.place) for one in found]

@@ -10,7 +10,7 @@ import pytest
 from aircraft_tree import write_aircraft
 from cub_tree import draw_cub
 from dogs_tree import write_dogs
-from drawn_animals import drawn_animal
+from drawn_animals import write_folder
 from mat_trees import write_cars_annos, write_cars_devkit, write_flowers102
 from pets_tree import write_pets
 from running import mcl_bench
@@ -26,14 +26,6 @@ arms: {{mc: {{loss: {{name: mc, mu: 0.5, lambda: 5}}}}}}
 train: {{epochs: 1, batch_size: 8, optimizer: {{name: adamw, lr: 0.01}}}}
 """
 SMALL = {"classes": 4, "train": 5, "test": 3}
-
-
-def write_folder(root: Path) -> None:
-    for label, name in enumerate(("great tit", "Гриф")):
-        (root / name).mkdir(parents=True)
-        for number in range(6):
-            image = drawn_animal(10 * label + number, label=label)
-            image.save(root / name / f"photo {number}.png")
 
 
 TREES: dict[str, tuple[Callable[[Path], Any] | None, str]] = {

@@ -9,7 +9,7 @@ import pytest
 from aircraft_tree import write_aircraft
 from cub_tree import draw_cub
 from dogs_tree import write_dogs
-from drawn_animals import drawn_animal
+from drawn_animals import drawn_animal, write_folder
 from mat_trees import write_cars_annos, write_cars_devkit, write_flowers102
 from pets_tree import write_pets
 
@@ -21,15 +21,6 @@ from mcl_bench.spec.schema import DataSpec
 from mcl_bench.testing import DatasetContract
 
 SMALL = {"classes": 3, "train": 4, "test": 3}
-
-
-def write_folder(root: Path) -> None:
-    """Two classes, with no split of their own."""
-    for label, name in enumerate(("great tit", "Гриф")):
-        (root / name).mkdir(parents=True)
-        for number in range(6):
-            image = drawn_animal(10 * label + number, label=label)
-            image.save(root / name / f"photo {number}.png")
 
 
 def write_split(root: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from drawn_animals import format_of
 from list_edit import edit
+from listed_sets import faults_told
 from pets_tree import write_pets
 
 from mcl_bench import data
 from mcl_bench.data.catalog.listed import ListedSource
 from mcl_bench.data.catalog.pets import Pets
-from mcl_bench.data.catalog.source import Fault
 from mcl_bench.records import DataError, TestGrant
 from mcl_bench.spec.schema import DataSpec
 
@@ -35,15 +35,7 @@ def opened(root: Path) -> ListedSource:
 
 
 def faults(root: Path) -> list[tuple[str, str, str | None]]:
-    """Kind, file and place of all that is wrong; opening tells one of them, if there are any."""
-    found: list[Fault] = []
-    Pets().inspect(spec(root), cache=root.parent / "cache", report=found.append)
-    if found:
-        with pytest.raises(DataError) as caught:
-            opened(root)
-        assert any(str(root / (one.place or one.file)) in caught.value.rule for one in found)
-        assert caught.value.remedy
-    return [(one.kind, one.file, one.place) for one in found]
+    return faults_told(spec(root))
 
 
 def test_classes_are_breeds_and_the_split_is_official(
