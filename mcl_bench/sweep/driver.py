@@ -1,13 +1,11 @@
 """The driver of one sweep: gives out trials, hears of them, and decides. It knows no Ray."""
 
-import dataclasses
 import json
 import math
 import os
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,8 @@ from typing import Any
 from mcl_bench.records import (
     Decision,
     EpochRecord,
-    Stage,
     TrialConfig,
     TrialId,
-    TrialName,
     TrialRecord,
     TrialState,
     UserError,
@@ -27,9 +23,10 @@ from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.cluster import threads
 from mcl_bench.sweep.faults import reach
-from mcl_bench.sweep.plan import COMPLETE, Ask, CellPlan, Confirm, Finished, Plan, Standing, Wait
-from mcl_bench.sweep.settings import Setting, Settings, cell_words, installed
-from mcl_bench.sweep.studies import Studies, StudyTrial
+from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
+from mcl_bench.sweep.settings import Settings, cell_words, installed
+from mcl_bench.sweep.studies import Studies
+from mcl_bench.sweep.supply import Resources, Supply
 from mcl_bench.sweep.trials import Launch, Running, keep_newest_checkpoint, trial_record
 
 MAX_LOSSES = 3
@@ -52,31 +49,23 @@ class Driver:
         self._metric = experiment.spec.search.metric
         self._book = book
         self._studies = studies
-        self._settings = settings
+        self._store = settings.store
         self._versions = installed()
-        self._resources: Mapping[str, Mapping[str, float]] = {}
-        self._ready: deque[Running] = deque()
+        self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
+        self._resources: Resources = {}
         self._live: dict[str, Running] = {}
-        self._parked: dict[str, list[Running]] = {}
         self.stopping = False
         self.fault: UserError | None = None
-        self._left: list[tuple[str, Stage, StudyTrial]] = []
-        self._spent: Mapping[TrialName, tuple[float, float]] = {}
-        self.plan = Plan(
-            CellPlan(
-                id=cell,
-                trials=experiment.spec.search.trials,
-                seeds=experiment.spec.confirm.seeds,
-                minimise=self._metric == "val/loss",
-            )
-            for cell in self._cells
-        )
-        self._read_studies()
+
+    @property
+    def plan(self) -> Plan:
+        """What has been asked, and how it ended."""
+        return self._supply.plan
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to run."""
-        return not self._left and isinstance(self.plan.next_step(), Finished)
+        return self._supply.finished
 
     @property
     def stop_file(self) -> Path:
@@ -106,42 +95,33 @@ class Driver:
         )
         self._book.say("start", pid=os.getpid(), host=socket.gethostname(), id=self._book.folder.id)
 
-    def begin(self, resources: Mapping[str, Mapping[str, float]]) -> None:
+    def begin(self, resources: Resources) -> None:
         """Start, or go on: take up what an earlier driver left running.
 
         `resources` are what a trial of each cell is given of this cluster.
         """
         self._resources = resources
         self.stop_file.unlink(missing_ok=True)
-        self._spent = self._book.folder.spent() if self._left else {}
-        for cell, stage, trial in self._left:
-            running = self._take_up(cell, stage, trial)
+        for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
-            if record is None:
-                self._ready.append(running)
-            else:
-                self._book.tell(running, record)
-                self._stand(running, record)
-        self._left = []
+            assert record is not None, "only trials whose end is recorded come back"
+            self._book.tell(running, record)
+            self._stand(running, record)
 
     def next(self) -> Launch | Finished | None:
         """The next trial to place; None while only running trials are left."""
         while True:
-            if self._ready:
-                running = self._ready.popleft()
-            else:
-                step = self.plan.next_step()
-                if isinstance(step, Wait):
-                    return None
-                if isinstance(step, Finished):
-                    return step
-                running = self._ask(step) if isinstance(step, Ask) else self._confirm(step)
+            running = self._supply.next()
+            if isinstance(running, Finished):
+                return running
+            if isinstance(running, Wait):
+                return None
             key = running.setting.key
             twin = self._book.twin(key)
             if twin is not None:
                 self._duplicate(running, twin)
             elif any(live.setting.key == key for live in self._live.values()):
-                self._parked.setdefault(key, []).append(running)
+                self._supply.park(running)
             else:
                 return self._launch(running)
 
@@ -177,90 +157,15 @@ class Driver:
             self._end(running, lease, "failed", cause=message)
             return
         del self._live[lease]
-        self._ready.append(running)
+        self._supply.again(running)
         event = "interrupt" if self.stopping else "relaunch"
         self._book.say(event, running, cause=cause)
 
     def end(self, state: str) -> None:
         """Close the record of this run of the sweep, with how it ended."""
         self.stop_file.unlink(missing_ok=True)
-        open_runs = [*self._live.values(), *self._ready]
+        open_runs = [*self._live.values(), *self._supply.waiting]
         self._book.end(state, cells=self.plan.cells.values(), open_runs=open_runs)
-
-    def _read_studies(self) -> None:
-        """Fill the plan with what the studies hold; note what was left running."""
-        for cell in self._cells:
-            for trial in self._studies.trials(cell, "search"):
-                self.plan.asked(cell, trial.number)
-                if trial.state == "RUNNING":
-                    self._left.append((cell, "search", trial))
-                else:
-                    self.plan.searched(cell, trial.number, trial.standing)
-            for trial in self._studies.trials(cell, "confirm"):
-                of = trial.attributes["of"]
-                k = self._settings.confirm_number(trial.attributes["seed"])
-                self.plan.confirming(cell, of, k)
-                if trial.state == "RUNNING":
-                    self._left.append((cell, "confirm", trial))
-                else:
-                    self.plan.confirmed(cell, of, k, trial.standing)
-
-    def _take_up(self, cell: str, stage: Stage, trial: StudyTrial) -> Running:
-        trial = self._studies.adopt(cell, stage, trial.number)
-        confirm = stage == "confirm"
-        k = self._settings.confirm_number(trial.attributes["seed"]) if confirm else 0
-        setting = self._setting(cell, trial.params, stage, k)
-        # The key it was launched with: a library may have been upgraded since, which is no fault.
-        key = trial.attributes.get("key", setting.key)
-        started, seconds = self._spent.get((cell, stage, trial.number), (0.0, 0.0))
-        return Running(
-            cell=cell,
-            stage=stage,
-            number=trial.number,
-            setting=dataclasses.replace(setting, key=key),
-            of=trial.attributes.get("of"),
-            k=k,
-            run_id=trial.attributes.get("run_id"),
-            started=started,
-            seconds=seconds,
-        )
-
-    def _setting(self, cell: str, params: Mapping[str, Any], stage: Stage, k: int) -> Setting:
-        return self._settings.setting(
-            self._cells[cell], params, stage=stage, k=k, device=self._device(cell)
-        )
-
-    def _device(self, cell: str) -> str:
-        return "cuda" if self._resources[cell]["GPU"] > 0 else "cpu"
-
-    def _ask(self, step: Ask) -> Running:
-        trial = self._studies.ask(step.cell)
-        reach("after-ask")
-        self.plan.asked(step.cell, trial.number)
-        running = Running(
-            cell=step.cell,
-            stage="search",
-            number=trial.number,
-            setting=self._setting(step.cell, trial.params, "search", 0),
-        )
-        self._book.say("ask", running, params=trial.params)
-        return running
-
-    def _confirm(self, step: Confirm) -> Running:
-        params = self._studies.params(step.cell, step.of)
-        setting = self._setting(step.cell, params, "confirm", step.k)
-        trial = self._studies.ask_confirm(step.cell, of=step.of, seed=setting.seed, key=setting.key)
-        self.plan.confirming(step.cell, step.of, step.k)
-        running = Running(
-            cell=step.cell,
-            stage="confirm",
-            number=trial.number,
-            setting=setting,
-            of=step.of,
-            k=step.k,
-        )
-        self._book.say("ask", running, of=step.of, seed=setting.seed)
-        return running
 
     def _launch(self, running: Running) -> Launch:
         config = self._config(running, lease=secrets.token_hex(4))
@@ -296,11 +201,11 @@ class Driver:
             seed=setting.seed,
             key=setting.key,
             lease=lease,
-            device=self._device(running.cell),
+            device=self._supply.device(running.cell),
             threads=threads(self._resources[running.cell]["CPU"]),
             folder=str(self._book.folder.trial(*running.name) / lease),
             digest=setting.digest,
-            store=str(self._settings.store),
+            store=str(self._store),
             grant=grant,
         )
 
@@ -352,11 +257,11 @@ class Driver:
         record = self._record(running, state, cause=cause)
         self._book.finish(running, record)
         self._stand(running, record)
-        for parked in self._parked.pop(running.setting.key, []):
+        for parked in self._supply.unpark(running.setting.key):
             if state == "complete":
                 self._duplicate(parked, record)
             else:
-                self._ready.append(parked)
+                self._supply.again(parked)
 
     def _duplicate(self, running: Running, twin: TrialRecord) -> None:
         """Tell a trial the value of a complete trial with the same effective key."""

@@ -1,0 +1,175 @@
+"""What starts next: what was left running, then what the plan asks for; never one key twice.
+
+A trial whose effective key is complete is told that value; one whose key is running waits for it.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from mcl_bench.records import Stage, TrialName
+from mcl_bench.spec import Experiment
+from mcl_bench.sweep.book import Book
+from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.plan import Ask, CellPlan, Confirm, Finished, Plan, Wait
+from mcl_bench.sweep.settings import Setting, Settings
+from mcl_bench.sweep.studies import Studies, StudyTrial
+from mcl_bench.sweep.trials import Running
+
+Resources = Mapping[str, Mapping[str, float]]
+"""What a trial of each cell is given: CPUs and GPUs."""
+
+
+class Supply:
+    """The trials of one sweep that are to start, in order."""
+
+    def __init__(
+        self, experiment: Experiment, *, book: Book, studies: Studies, settings: Settings
+    ) -> None:
+        self._cells = {cell.id: cell for cell in experiment.cells}
+        self._book = book
+        self._studies = studies
+        self._settings = settings
+        self._resources: Resources = {}
+        self._ready: deque[Running] = deque()
+        self._parked: dict[str, list[Running]] = {}
+        self._left: list[tuple[str, Stage, StudyTrial]] = []
+        self.plan = Plan(
+            CellPlan(
+                id=cell,
+                trials=experiment.spec.search.trials,
+                seeds=experiment.spec.confirm.seeds,
+                minimise=experiment.spec.search.metric == "val/loss",
+            )
+            for cell in self._cells
+        )
+        self._read_studies()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return not self._left and isinstance(self.plan.next_step(), Finished)
+
+    @property
+    def waiting(self) -> list[Running]:
+        """The trials that have been asked and are not placed."""
+        parked = [running for group in self._parked.values() for running in group]
+        return [*self._ready, *parked]
+
+    def begin(self, resources: Resources) -> list[Running]:
+        """Take up what an earlier driver left running; returns those whose end is recorded."""
+        self._resources = resources
+        spent = self._book.folder.spent() if self._left else {}
+        recorded = []
+        for cell, stage, trial in self._left:
+            running = self._take_up(cell, stage, trial, spent=spent)
+            if self._book.record_of(running.name) is None:
+                self._ready.append(running)
+            else:
+                recorded.append(running)
+        self._left = []
+        return recorded
+
+    def next(self) -> Running | Wait | Finished:
+        """The next trial; `Wait` while only running trials are left."""
+        if self._ready:
+            return self._ready.popleft()
+        step = self.plan.next_step()
+        if isinstance(step, Wait | Finished):
+            return step
+        return self._ask(step) if isinstance(step, Ask) else self._confirm(step)
+
+    def again(self, running: Running) -> None:
+        """Let a trial start once more."""
+        self._ready.append(running)
+
+    def park(self, running: Running) -> None:
+        """Let a trial wait for the end of another with its key."""
+        self._parked.setdefault(running.setting.key, []).append(running)
+
+    def unpark(self, key: str) -> list[Running]:
+        """The trials that have waited for the end of one with this key."""
+        return self._parked.pop(key, [])
+
+    def device(self, cell: str) -> str:
+        """Where the cell's trials train: `cuda` if they are given a GPU, else `cpu`."""
+        return "cuda" if self._resources[cell]["GPU"] > 0 else "cpu"
+
+    def _read_studies(self) -> None:
+        """Fill the plan with what the studies hold; note what was left running."""
+        for cell in self._cells:
+            for trial in self._studies.trials(cell, "search"):
+                self.plan.asked(cell, trial.number)
+                if trial.state == "RUNNING":
+                    self._left.append((cell, "search", trial))
+                else:
+                    self.plan.searched(cell, trial.number, trial.standing)
+            for trial in self._studies.trials(cell, "confirm"):
+                of = trial.attributes["of"]
+                k = self._settings.confirm_number(trial.attributes["seed"])
+                self.plan.confirming(cell, of, k)
+                if trial.state == "RUNNING":
+                    self._left.append((cell, "confirm", trial))
+                else:
+                    self.plan.confirmed(cell, of, k, trial.standing)
+
+    def _take_up(
+        self,
+        cell: str,
+        stage: Stage,
+        trial: StudyTrial,
+        *,
+        spent: Mapping[TrialName, tuple[float, float]],
+    ) -> Running:
+        trial = self._studies.adopt(cell, stage, trial.number)
+        confirm = stage == "confirm"
+        k = self._settings.confirm_number(trial.attributes["seed"]) if confirm else 0
+        setting = self._setting(cell, trial.params, stage, k)
+        # The key it was launched with: a library may have been upgraded since, which is no fault.
+        key = trial.attributes.get("key", setting.key)
+        started, seconds = spent.get((cell, stage, trial.number), (0.0, 0.0))
+        return Running(
+            cell=cell,
+            stage=stage,
+            number=trial.number,
+            setting=dataclasses.replace(setting, key=key),
+            of=trial.attributes.get("of"),
+            k=k,
+            run_id=trial.attributes.get("run_id"),
+            started=started,
+            seconds=seconds,
+        )
+
+    def _setting(self, cell: str, params: Mapping[str, Any], stage: Stage, k: int) -> Setting:
+        device = self.device(cell)
+        return self._settings.setting(self._cells[cell], params, stage=stage, k=k, device=device)
+
+    def _ask(self, step: Ask) -> Running:
+        trial = self._studies.ask(step.cell)
+        reach("after-ask")
+        self.plan.asked(step.cell, trial.number)
+        running = Running(
+            cell=step.cell,
+            stage="search",
+            number=trial.number,
+            setting=self._setting(step.cell, trial.params, "search", 0),
+        )
+        self._book.say("ask", running, params=trial.params)
+        return running
+
+    def _confirm(self, step: Confirm) -> Running:
+        params = self._studies.params(step.cell, step.of)
+        setting = self._setting(step.cell, params, "confirm", step.k)
+        trial = self._studies.ask_confirm(step.cell, of=step.of, seed=setting.seed, key=setting.key)
+        self.plan.confirming(step.cell, step.of, step.k)
+        running = Running(
+            cell=step.cell,
+            stage="confirm",
+            number=trial.number,
+            setting=setting,
+            of=step.of,
+            k=step.k,
+        )
+        self._book.say("ask", running, of=step.of, seed=setting.seed)
+        return running
