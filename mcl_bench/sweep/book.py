@@ -4,6 +4,8 @@ A trial's end is written in this order: its line in `records.jsonl`, Optuna's te
 the table. Each can be repeated, so what a crash leaves undone is done at the next start.
 """
 
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -108,6 +110,7 @@ class Book:
     def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
         """Open the sweep's and the cells' runs; close those that a crash left open."""
         ask_tracker(self._tracker.open_sweep, sweep_id=self.folder.id, config=config)
+        self.say("start", pid=os.getpid(), host=socket.gethostname(), id=self.folder.id)
         for cell in cells:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
@@ -117,8 +120,10 @@ class Book:
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
         """The trial's run, made or found; its id is in Optuna before the first metric."""
+        reach("before-run")
         run_id = ask_tracker(self._tracker.start_trial, config, known_run_id=running.run_id)
         if run_id != running.run_id:
+            reach("before-run-id")
             running.run_id = run_id
             self._studies.note(*running.name, key=running.setting.key, run_id=run_id)
             reach("after-run-id")
@@ -127,10 +132,13 @@ class Book:
     def send(self, running: Running, record: EpochRecord) -> None:
         """Send one epoch's metrics to the trial's run."""
         if running.run_id is not None:
+            reach("before-metrics")
             ask_tracker(self._tracker.log_epochs, running.run_id, [record])
+            reach("after-metrics")
 
     def finish(self, running: Running, record: TrialRecord) -> None:
         """Write a trial's end, everywhere, in order."""
+        reach("before-record")
         self.folder.record(record)
         reach("after-record")
         self._records[running.name] = record
@@ -139,6 +147,7 @@ class Book:
         tidy(self.folder.trial(*running.name))
         self.tell(running, record)
         if time.monotonic() > self._next_table:
+            reach("before-table")
             self._rebuild_table()
             reach("after-table")
 
@@ -150,6 +159,7 @@ class Book:
             self._studies.note(*running.name, duplicate_of=record.duplicate_of)
         if record.cause is not None:
             self._studies.note(*running.name, cause=record.cause)
+        reach("before-tell")
         self._studies.tell(*running.name, outcome=record.state, value=record.value)
         reach("after-tell")
         self._close_run(record)

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import secrets
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +91,6 @@ class Driver:
         self._book.open(
             (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
         )
-        self._book.say("start", pid=os.getpid(), host=socket.gethostname(), id=self._book.folder.id)
 
     def begin(self, resources: Resources) -> None:
         """Start, or go on: take up what an earlier driver left running.
@@ -227,7 +224,6 @@ class Driver:
         if record.epoch not in running.epochs:
             running.epochs[record.epoch] = record
             running.losses = 0
-        reach("before-metrics" if running.stage == "search" else "in-confirm")
         self._book.send(running, running.epochs[record.epoch])
         value = record.metrics.get(self._metric)
         search = running.stage == "search"
@@ -237,6 +233,7 @@ class Driver:
             prune = self._studies.report(
                 running.cell, running.number, epoch=record.epoch, value=value
             )
+            reach("after-report")
         self._book.say("report", running, epoch=record.epoch, value=value, seconds=seconds, pid=pid)
         if search and not finite:
             self._end(running, lease, "diverged", cause=f"{self._metric} is {value}")

@@ -1,32 +1,54 @@
-"""Named points where a test can hold this process, in order to kill it there.
+"""Named points where a test can hold or end this process.
 
-They stand where a crash would leave one of the records behind another. Without the environment
-variable `MCL_BENCH_FAULT` (a point's name and a file, as `POINT=FILE`) they do nothing.
+They stand before and after each write, where a crash would leave one of the records behind
+another. Without the environment variable `MCL_BENCH_FAULT` (a point's name and a file, as
+`POINT=FILE`) they do nothing.
 """
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 POINTS = (
+    "before-ask",
     "in-ask",
     "after-ask",
+    "before-run",
+    "before-run-id",
     "after-run-id",
     "before-metrics",
+    "after-metrics",
+    "after-report",
+    "before-record",
     "after-record",
+    "before-tell",
     "after-tell",
     "after-tracker",
+    "before-table",
     "after-table",
+    "before-confirm",
+    "after-confirm",
+    "before-look",
+    "before-seal",
     "after-look",
-    "in-confirm",
 )
 """Every point, in the order in which a sweep first comes to them."""
 
 
-def reach(point: str) -> None:
-    """Come to a point: if it is the wanted one, write its file and wait to be killed."""
+def hold(point: str) -> None:
+    """If this is the wanted point, write its file and wait to be killed."""
     wanted, _, file = os.environ.get("MCL_BENCH_FAULT", "").partition("=")
     if wanted == point:
         Path(file).write_text(f"{point}\n")
         while True:
             time.sleep(1)
+
+
+at_point: Callable[[str], None] = hold
+"""What is done at every point; a test in one process puts an end to it here."""
+
+
+def reach(point: str) -> None:
+    """Come to a point."""
+    at_point(point)

@@ -16,15 +16,16 @@ import filelock
 from mcl_bench import __version__, files
 from mcl_bench.records import DataError, Stage, TestGrant, TrialName, TrialRecord, UserError
 from mcl_bench.spec import Experiment, dump_yaml
+from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.looks import Looks, read_object
 
 APPENDED = ("looks.jsonl", "events.jsonl", "records.jsonl")
 """The files that only grow; a tail torn by a crash is cut when the sweep is opened."""
 
-RECORDS = ("looks.jsonl", "records.jsonl")
+RECORDS = ("looks.jsonl", "records.jsonl", "events.jsonl")
 """What must not be lost, whatever else of a sweep is."""
 
-AT_THE_START = ("experiment.yaml", "study.db", "events.jsonl", "sweep.json", "driver.json", "lock")
+AT_THE_START = ("experiment.yaml", "study.db", "sweep.json", "driver.json", "lock")
 """What a sweep's folder holds before its first trial."""
 
 
@@ -151,7 +152,10 @@ class SweepFolder:
             self._write_facts()
 
     def discard(self) -> None:
-        """Take away a folder that this process made, if nothing has been recorded in it."""
+        """Take away a folder that this process made, if nothing has been recorded of the sweep.
+
+        Its first event is written when the tracker knows its id.
+        """
         if not self._made or any((self.path / name).exists() for name in RECORDS):
             return
         for name in AT_THE_START:
@@ -216,7 +220,9 @@ class SweepFolder:
 
     def look(self, *, cell: str, key: str, seed: int, of: int | None) -> TestGrant:
         """Write down a look at test, once for its cell, key and seed; returns what opens test."""
+        reach("before-look")
         grant = self._looks.look(cell=cell, key=key, seed=seed, of=of)
+        reach("before-seal")
         self._seal_looks()
         return grant
 

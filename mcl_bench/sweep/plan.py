@@ -2,7 +2,8 @@
 
 The plan is told what was asked and how it ended, and answers with one step at a time. Cells take
 turns by the share of their work that has been given out, so that no cell starves and slots are
-busy while another cell waits for its last search trials.
+busy while another cell waits for its last search trials. A trial ends once: what is told of it
+after its end, or of one that was never asked, changes nothing.
 """
 
 import math
@@ -70,14 +71,20 @@ class CellPlan:
     minimise: bool
     search: dict[int, Standing] = field(default_factory=dict)
     confirm: dict[tuple[int, int], Standing] = field(default_factory=dict)
-    running: int = 0
+    _searching: set[int] = field(default_factory=set)
+    _confirming: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def running(self) -> int:
+        """How many of its trials have been asked and have not ended."""
+        return len(self._searching) + len(self._confirming)
 
     def next_step(self) -> Ask | Confirm | None:
         """What this cell can start now, or None."""
         if len(self.search) < self.trials:
             return Ask(cell=self.id)
         best = self.best()
-        if best is None or self._searching():
+        if best is None or self._searching:
             return None
         for k in range(self.seeds):
             if (best, k) not in self.confirm:
@@ -104,7 +111,7 @@ class CellPlan:
 
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
-        if len(self.search) < self.trials or self._searching():
+        if len(self.search) < self.trials or self._searching:
             return "search"
         best = self.best()
         if best is None:
@@ -126,8 +133,29 @@ class CellPlan:
         ended = Counter(standing.outcome for standing in confirmed)
         return f"{whole} of {self.seeds} confirm trials are complete ({_counted(ended)})"
 
-    def _searching(self) -> bool:
-        return self.running > 0 and any(s.outcome == "running" for s in self.search.values())
+    def asked(self, number: int) -> None:
+        """A search trial has been asked and is running from now on."""
+        if number not in self.search:
+            self.search[number] = Standing(outcome="running")
+            self._searching.add(number)
+
+    def confirming(self, of: int, k: int) -> None:
+        """A confirm trial has been enqueued and is running from now on."""
+        if (of, k) not in self.confirm:
+            self.confirm[of, k] = Standing(outcome="running")
+            self._confirming.add((of, k))
+
+    def searched(self, number: int, standing: Standing) -> None:
+        """A search trial has ended."""
+        if number in self._searching:
+            self._searching.remove(number)
+            self.search[number] = standing
+
+    def confirmed(self, of: int, k: int, standing: Standing) -> None:
+        """A confirm trial has ended."""
+        if (of, k) in self._confirming:
+            self._confirming.remove((of, k))
+            self.confirm[of, k] = standing
 
 
 def _counted(outcomes: Mapping[Outcome, int]) -> str:
@@ -150,20 +178,16 @@ class Plan:
 
     def asked(self, cell: str, number: int) -> None:
         """A search trial has been asked and is running from now on."""
-        self.cells[cell].search[number] = Standing(outcome="running")
-        self.cells[cell].running += 1
+        self.cells[cell].asked(number)
 
     def confirming(self, cell: str, of: int, k: int) -> None:
         """A confirm trial has been enqueued and is running from now on."""
-        self.cells[cell].confirm[(of, k)] = Standing(outcome="running")
-        self.cells[cell].running += 1
+        self.cells[cell].confirming(of, k)
 
     def searched(self, cell: str, number: int, standing: Standing) -> None:
         """A search trial has ended."""
-        self.cells[cell].search[number] = standing
-        self.cells[cell].running -= 1
+        self.cells[cell].searched(number, standing)
 
     def confirmed(self, cell: str, of: int, k: int, standing: Standing) -> None:
         """A confirm trial has ended."""
-        self.cells[cell].confirm[(of, k)] = standing
-        self.cells[cell].running -= 1
+        self.cells[cell].confirmed(of, k, standing)

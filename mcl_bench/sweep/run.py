@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from mcl_bench import __version__
-from mcl_bench.records import DataError, Tracker, TrialRecord, UserError
+from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
 from mcl_bench.sweep.cluster import connected, slots, trial_resources
@@ -20,6 +20,7 @@ from mcl_bench.sweep.growth import refuse_changes
 from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.studies import Studies, count_trials
+from mcl_bench.sweep.watch import watched
 
 LEAVE_SECONDS = 6.0
 """How long an interrupted driver waits for running trials to write their checkpoints."""
@@ -89,6 +90,8 @@ def run_sweep(
                 remedy="put the file back from a copy, or start the sweep afresh with --new",
             )
         return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
+    except RunError:
+        raise
     except UserError:
         folder.discard()
         raise
@@ -156,11 +159,17 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
     with connected(address, verbose=verbose) as cluster:
         from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
 
-        resources = {cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells}
+        try:
+            resources = {
+                cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells
+            }
+        except UserError:
+            driver.end("interrupted")
+            raise
         at_once = max(slots(needed, cluster) for needed in resources.values())
         limit = experiment.spec.resources.max_concurrent
         try:
-            with _interruptible(driver):
+            with _interruptible(driver), watched(driver.break_off):
                 driver.begin(resources)
                 execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
         except KeyboardInterrupt:

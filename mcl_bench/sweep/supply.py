@@ -146,6 +146,7 @@ class Supply:
         return self._settings.setting(self._cells[cell], params, stage=stage, k=k, device=device)
 
     def _ask(self, step: Ask) -> Running:
+        reach("before-ask")
         trial = self._studies.ask(step.cell)
         reach("after-ask")
         self.plan.asked(step.cell, trial.number)
@@ -161,7 +162,9 @@ class Supply:
     def _confirm(self, step: Confirm) -> Running:
         params = self._studies.params(step.cell, step.of)
         setting = self._setting(step.cell, params, "confirm", step.k)
+        reach("before-confirm")
         trial = self._studies.ask_confirm(step.cell, of=step.of, seed=setting.seed, key=setting.key)
+        reach("after-confirm")
         self.plan.confirming(step.cell, step.of, step.k)
         running = Running(
             cell=step.cell,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from running import mcl_bench
-from test_kills import OVERRIDES, check_whole, kill_tree, sweeping, values
+from test_kills import EXPECTED, OVERRIDES, kill_tree, sweeping
 
 
 @pytest.mark.soak
@@ -16,7 +16,7 @@ def test_random_kills_leave_the_undisturbed_result(tmp_path: Path, tiny_experime
     file = tmp_path / "tiny.yaml"
     file.write_text(tiny_experiment)
     mcl_bench("sweep", str(file), *OVERRIDES, home=tmp_path / "undisturbed")
-    expected = values(tmp_path / "undisturbed")
+    expected = EXPECTED.values(tmp_path / "undisturbed")
     seed = int(os.environ.get("MCL_BENCH_SOAK_SEED", "0"))
     chance = random.Random(seed)
     deadline = time.monotonic() + float(os.environ.get("MCL_BENCH_SOAK_SECONDS", "3600"))
@@ -36,7 +36,7 @@ def test_random_kills_leave_the_undisturbed_result(tmp_path: Path, tiny_experime
                 else:
                     kills += 1
                     kill_tree(sweep.pid)
-        check_whole(home)
-        assert values(home) == expected, f"sweep {sweeps}, seed {seed}"
+        EXPECTED.check(home)
+        assert EXPECTED.values(home) == expected, f"sweep {sweeps}, seed {seed}"
         sweeps += 1
         print(f"{kills} kills, {sweeps} sweeps whole")  # noqa: T201 - the soak's own progress

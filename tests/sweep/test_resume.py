@@ -191,6 +191,8 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_file_trips_over(
         mcl_bench("plan", str(file), "resources.cpus=512", "--json", home=home).stdout
     )
     assert any("512 CPU" in warning for warning in plan["warnings"])
+    mended = ("search.trials=1", "confirm.seeds=1", "train.epochs=1")
+    mcl_bench("sweep", str(file), *mended, home=home)
 
 
 def test_damaged_records_are_told_with_file_and_line(tmp_path: Path, tiny_experiment: str) -> None:
