@@ -218,6 +218,7 @@ class DatasetContract:
             shapes = {name: tuple(one.shape) for name, one in images.extra.items()}
             told = {name: (len(images), *shape) for name, shape in source.extra_shapes.items()}
             assert shapes == told
+            assert set(source.extra_digests) <= set(told)
             assert all(one.isfinite().all() for one in images.extra.values())
 
     def test_each_class_of_two_images_or_more_is_on_both_sides_of_a_cut(

@@ -133,6 +133,11 @@ class FolderSource:
         """Nothing else is known of an image."""
         return {}
 
+    @property
+    def extra_digests(self) -> dict[str, str]:
+        """Nothing else is known of an image."""
+        return {}
+
     def read(self, index: int) -> Example:
         """One image file."""
         return Example(picture=self._paths[self._members[index].id].read_bytes(), extra={})

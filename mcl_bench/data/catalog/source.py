@@ -155,6 +155,11 @@ class Source(Protocol):
         """The shape of each array of an example's `extra`."""
         ...
 
+    @property
+    def extra_digests(self) -> Mapping[str, str]:
+        """For each array of `extra` that a list can change, 64 hex digits that change with it."""
+        ...
+
     def read(self, index: int) -> Example:
         """The image of `members[index]`; OSError if it cannot be read."""
         ...
