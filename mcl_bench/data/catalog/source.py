@@ -33,7 +33,8 @@ it leads out of the root, or can't be a path. checksum: an archive other than th
 class Fault:
     """One thing that is wrong with the images of a dataset.
 
-    `file` is the image concerned, relative to the root, or else the list. `detail` says what is
+    `file` is the image concerned, relative to the root, or else the list, or `.` where it is the
+    root itself. `detail` says what is
     wrong in words that stand after the file's name; `place` is where it is told (`images.txt:7`).
     """
 
