@@ -41,14 +41,19 @@ def inspected(data: DataSpec) -> tuple[list[Fault], Source | None]:
     return faults, None if found is None else found[1]
 
 
-def refusal(data: DataSpec) -> str:
-    """The one message with which a set that has faults is refused."""
+def refused(data: DataSpec) -> DataError:
+    """What a set that has faults is refused with."""
     with pytest.raises(DataError) as caught:
         opened(data)
     assert caught.value.exit_code == 3
     assert caught.value.key == "data.root"
     assert caught.value.remedy
-    return str(caught.value)
+    return caught.value
+
+
+def refusal(data: DataSpec) -> str:
+    """The one message with which a set that has faults is refused."""
+    return str(refused(data))
 
 
 def only_fault(data: DataSpec) -> Fault:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mcl_bench.data.catalog.source import Archive
 
 SHOWN = 100
-"""Faults that are told to people; a document has all."""
+"""Faults, and files that were kept, that are told to people; a document has all."""
 
 app = typer.Typer(help="The data sets.", no_args_is_help=True)
 
@@ -145,7 +145,13 @@ def fetch(
         got = fetch(facts, home=home, force=force, optional=optional, progress=progress)
     if as_json:
         archives = [
-            {"name": one.name, "path": str(one.path), "state": one.state, "checked": one.checked}
+            {
+                "name": one.name,
+                "path": str(one.path),
+                "state": one.state,
+                "checked": one.checked,
+                "kept": [str(path) for path in one.kept],
+            }
             for one in got.archives
         ]
         place = None if got.root is None else str(got.root)
@@ -157,7 +163,18 @@ def fetch(
     for one in got.archives:
         unsure = "" if one.checked else " (unchecked: no official md5 is known)"
         typer.echo(f"{one.name}: {one.state}, {one.path}{unsure}")
+        _print_kept(one.kept)
     typer.echo(f"next: mcl-bench data verify {name} --root {got.root}")
+
+
+def _print_kept(paths: Sequence[Path]) -> None:
+    """Tell which files were left though they are not the official ones, and how to get those."""
+    for path in paths[:SHOWN]:
+        typer.echo(f"  kept, though it is not the official file: {_printable(str(path))}")
+    if len(paths) > SHOWN:
+        typer.echo(f"  … and {len(paths) - SHOWN:,} more; --json names all")
+    if paths:
+        typer.echo("  for the official file, delete the kept one and fetch again")
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
 
 def _warnings(experiment: "Experiment") -> list[str]:
     """What `sweep` would refuse, or what a careful user would want to know before."""
+    from mcl_bench import data
     from mcl_bench.spec import notes
     from mcl_bench.sweep.cluster import this_machine, trial_resources
     from mcl_bench.sweep.growth import refuse_changes
@@ -77,7 +78,7 @@ def _warnings(experiment: "Experiment") -> list[str]:
         for cell in experiment.cells
         for key, why in cell.unsearched.items()
     ]
-    warnings += notes(experiment)
+    warnings += [*notes(experiment), *data.notes(experiment)]
     machine = this_machine()
     checks: list[Callable[[], object]] = [
         partial(trial_resources, cell.resources, machine) for cell in experiment.cells

@@ -8,6 +8,7 @@ from mcl_bench.data.counting import count_classes, pixel_bytes
 from mcl_bench.data.encoded import EncodedImages
 from mcl_bench.data.images import ImageSet, Pixels, StoredImages
 from mcl_bench.data.mixing import Mix
+from mcl_bench.data.notes import notes
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
@@ -34,6 +35,7 @@ __all__ = [
     "cut",
     "facts_of",
     "names",
+    "notes",
     "open_test",
     "open_train",
     "pixel_bytes",

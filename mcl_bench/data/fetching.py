@@ -1,7 +1,7 @@
-"""Fetching a dataset: its archives got, checked and unpacked; what is there and sound is left.
+"""Fetching a dataset: its archives got, checked and unpacked; what is there is left as it is.
 
 Beside an archive lies `.NAME.unpacked.json`: the md5 that it had, and the size of each of its
-files. With it the archive itself can be taken away.
+files. With it the archive itself can be taken away. A file that someone changed is kept and told.
 """
 
 import json
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from mcl_bench.data.catalog.source import Archive, DatasetFacts
 from mcl_bench.data.downloading import Patience, download, writing
 from mcl_bench.data.listing import file_md5
-from mcl_bench.data.unpacking import is_unpacked, unpack
+from mcl_bench.data.unpacking import Clash, absent, resized, unpack
 from mcl_bench.files import write_whole
 from mcl_bench.records import DataError, UserError
 
@@ -26,12 +26,16 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Got:
-    """One archive: where it is or was unpacked to, and whether anything was done for it."""
+    """One archive: where it is or was unpacked to, and whether anything was done for it.
+
+    `kept` are files that are there, are not the official ones, and were left as they are.
+    """
 
     name: str
     path: Path
     state: Literal["there", "fetched", "unpacked"]
     checked: bool
+    kept: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,9 @@ def fetch(
 ) -> Fetched:
     """Get the archives of a dataset into the folder `home`, the `optional` ones if they are wanted.
 
-    An archive that someone has put there is taken, if it is the official one. With `force`
-    everything is got and unpacked again. DataError if an archive can't be got; where no link of it
+    An archive that someone has put there is taken, if it is the official one. Files of the dataset
+    that are there and differ are kept. With `force` everything is got and unpacked again, and they
+    are replaced. DataError if an archive can't be got; where no link of it
     is known, it says which files to put where.
     """
     told = progress or _untold
@@ -81,33 +86,58 @@ def _get(
     archive: Archive, home: Path, *, force: bool, told: Progress, patience: Patience | None
 ) -> Got | None:
     """One archive, got and unpacked as far as it isn't; None if a person has to get it."""
-    target = home / archive.folder
-    path = (home if archive.unpacked else target) / archive.name
-    record = home / f".{archive.name}.unpacked.json"
-    known = _unpacked(record, archive) if archive.unpacked and not force else None
-    if known is not None and is_unpacked(target, known):
-        return Got(name=archive.name, path=target, state="there", checked=archive.md5 is not None)
-    state: Literal["there", "fetched"] = "there"
-    if not path.is_file() or (force and archive.urls) or not _is_official(archive, path):
-        if not archive.urls:
-            if path.is_file():
-                raise _not_official(archive, path)
-            return None
-        _make(path.parent)
-        download(archive, path, patience=patience, progress=told)
-        state = "fetched"
-    checked = archive.md5 is not None
     if not archive.unpacked:
-        return Got(name=archive.name, path=path, state=state, checked=checked)
-    sizes = unpack(
+        return _get_file(archive, home / archive.folder, force=force, told=told, patience=patience)
+    target = home / archive.folder
+    record = home / f".{archive.name}.unpacked.json"
+    known = None if force else _unpacked(record, archive)
+    checked = archive.md5 is not None
+    if known is not None and not absent(target, known):
+        kept = tuple(target / name for name in resized(target, known))
+        return Got(name=archive.name, path=target, state="there", checked=checked, kept=kept)
+    path = home / archive.name
+    if _arrived(archive, path, force=force, told=told, patience=patience) is None:
+        return None
+    clash: Clash = "replace" if force else "refuse" if known is None else "keep"
+    done = unpack(
         path,
         target,
-        force=force or known is not None,
+        clash=clash,
         progress=lambda done, total: told(f"unpacking {archive.name}", done, total),
     )
     with writing(record):
-        write_whole(record, json.dumps({"md5": archive.md5 or file_md5(path), "files": sizes}))
-    return Got(name=archive.name, path=target, state="unpacked", checked=checked)
+        write_whole(record, json.dumps({"md5": archive.md5 or file_md5(path), "files": done.sizes}))
+    kept = tuple(target / name for name in done.kept)
+    return Got(name=archive.name, path=target, state="unpacked", checked=checked, kept=kept)
+
+
+def _get_file(
+    archive: Archive, folder: Path, *, force: bool, told: Progress, patience: Patience | None
+) -> Got | None:
+    """An archive that isn't to be unpacked, so a file of the dataset itself."""
+    path = folder / archive.name
+    if path.is_file() and archive.urls and not force and not _is_official(archive, path):
+        return Got(name=archive.name, path=path, state="there", checked=False, kept=(path,))
+    state = _arrived(archive, path, force=force, told=told, patience=patience)
+    if state is None:
+        return None
+    return Got(name=archive.name, path=path, state=state, checked=archive.md5 is not None)
+
+
+def _arrived(
+    archive: Archive, path: Path, *, force: bool, told: Progress, patience: Patience | None
+) -> Literal["there", "fetched"] | None:
+    """Whether the official file was at `path` or is now; None if a person has to put it there."""
+    again = force and bool(archive.urls)
+    if path.is_file() and not again and _is_official(archive, path):
+        return "there"
+    if not archive.urls:
+        if path.is_file():
+            raise _not_official(archive, path)
+        return None
+    _make(path.parent)
+    download(archive, path, patience=patience, progress=told)
+    return "fetched"
 
 
 def _unpacked(record: Path, archive: Archive) -> dict[str, int] | None:

@@ -27,10 +27,14 @@ _TURNS: Mapping[int, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
 """Where a point of the file (in shares) is shown, by EXIF orientation; 1 shows it in its place."""
 
 
+class EmptyFile(OSError):
+    """An image file that has no bytes."""
+
+
 def opened(content: bytes) -> Image.Image:
     """The image of a file, of which only the header is read; OSError if it is no image."""
     if not content:
-        raise OSError("the file is empty")
+        raise EmptyFile("the file is empty")
     try:
         return Image.open(io.BytesIO(content))
     except UnidentifiedImageError as error:  # whose message has an address in it

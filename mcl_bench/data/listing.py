@@ -8,9 +8,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from mcl_bench.files import write_whole
 from mcl_bench.records import DataError, UserError
@@ -60,6 +63,15 @@ def file_digests(root: Path, names: Sequence[str], *, cache: Path) -> list[str]:
         except OSError as error:
             raise unwritable(cache, error) from error
     return [digest for _, digest in found]
+
+
+def rows_digest(rows: Mapping[str, npt.ArrayLike]) -> str:
+    """SHA-256 over the sorted (relative path, numbers) of what a list tells of each image."""
+    whole = hashlib.sha256()
+    for name, numbers in sorted(rows.items()):
+        told = np.asarray(numbers, dtype=np.float64)
+        whole.update(json.dumps([name, told.shape]).encode() + b"\n" + told.tobytes())
+    return whole.hexdigest()
 
 
 def file_md5(path: Path) -> str:

@@ -49,6 +49,7 @@ def pack(
         "digest": source.digest,
         "classes": list(source.classes),
         "test": data.test if cut else "official",
+        "extra_digests": dict(source.extra_digests),
     }
     parts = {path: unfinished(path) for path in (test_path, train_path)}
     stream = _Stream(source, size=size, mode=mode, header=header, progress=progress)

@@ -8,14 +8,12 @@ cutmix). Without a crop `crop_flip` stands in front: `randaugment` is `crop_flip
 
 from dataclasses import dataclass
 
-from mcl_bench.data.augment import CROPS, SIZES
+from mcl_bench.data.augment import SIZES
 from mcl_bench.data.catalog.options import nearest
 from mcl_bench.data.mixing import MIXINGS
 from mcl_bench.data.policies import POLICIES
 from mcl_bench.records import UserError
-
-USUAL_CROP = "crop_flip"
-"""The crop of a recipe that names none."""
+from mcl_bench.spec.recipe import CROPS, USUAL_CROP, recipe_parts
 
 _RANKS: dict[str, tuple[int, str]] = {
     **dict.fromkeys(CROPS, (0, "a crop")),
@@ -44,7 +42,7 @@ def parse_recipe(text: str) -> Recipe:
 
     Raises UserError for a part that is unknown, out of order, or beside another of its kind.
     """
-    names = [name.strip() for name in text.split("+")]
+    names = recipe_parts(text)
     for name in names:
         if name not in _RANKS:
             of = "" if len(names) == 1 else f", in {text!r}"

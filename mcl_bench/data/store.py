@@ -58,8 +58,8 @@ def prepare(
 
     With the source `digest` and a packed training file the source is not touched, nor is the test
     file asked for. Otherwise the source is listed, its digest worked out (or compared with
-    `digest`), and what is missing, damaged, of another version or without something that is now
-    known of its images (the source's extra, which is no part of its digest) is packed again.
+    `digest`), and what is missing, damaged, of another version or without what is now known of its
+    images (the source's extra, such as boxes, which is no part of its digest) is packed again.
 
     Raises UserError or DataError: an unknown name, a source that is missing or has changed, more
     unreadable images than `data.max_faults`, a store that cannot be written.
@@ -218,9 +218,11 @@ def _facts(path: Path) -> dict[str, Any] | None:
 
 
 def _lacks_extra(facts: dict[str, Any], source: Source) -> bool:
-    """Whether the source knows more of its images than was packed."""
-    packed = facts["extra"]
-    return any(packed.get(name) != list(shape) for name, shape in source.extra_shapes.items())
+    """Whether the source knows more of its images than was packed, or something else."""
+    packed, digests = facts["extra"], facts.get("extra_digests", {})
+    return any(
+        packed.get(name) != list(shape) for name, shape in source.extra_shapes.items()
+    ) or any(digests.get(name) != digest for name, digest in source.extra_digests.items())
 
 
 def _packed(paths: _Paths, digest: str, facts: dict[str, Any]) -> Packed:

@@ -1,10 +1,11 @@
 """Unpacking an archive: only plain files and folders, only below one folder, whole or not at all.
 
 What is in it is unpacked into a hidden folder and then moved to its place, folders whole where
-nothing is there yet. A file that is there already is never replaced unasked.
+nothing is there yet. A file that is there already and differs is never replaced unasked.
 """
 
 import errno
+import filecmp
 import lzma
 import os
 import shutil
@@ -12,16 +13,20 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from mcl_bench.records import DataError
 
 Progress = Callable[[int, int], None]
 """Told how many bytes of the archive have been read, of how many."""
+
+Clash = Literal["refuse", "replace", "keep"]
+"""What becomes of a file that is there already and is not the one that the archive holds."""
 
 _BROKEN = (
     tarfile.TarError,
@@ -36,14 +41,22 @@ _BROKEN = (
 """What a damaged archive, or one of a kind that can't be read, raises."""
 
 
-def unpack(
-    archive: Path, target: Path, *, force: bool = False, progress: Progress | None = None
-) -> dict[str, int]:
-    """Unpack a tar or zip file into the folder `target`; the sizes of its files by their paths.
+@dataclass(frozen=True, kw_only=True)
+class Unpacked:
+    """An archive's files: their sizes by their paths, and those whose place another file kept."""
 
-    With `force` files of another size that are there already are replaced; without, they are a
-    DataError. So are an archive that is damaged or does not fit on the disk, and one that holds a
-    link, a device, or a path that leads out of it: then nothing of it is kept.
+    sizes: dict[str, int]
+    kept: tuple[str, ...]
+
+
+def unpack(
+    archive: Path, target: Path, *, clash: Clash = "refuse", progress: Progress | None = None
+) -> Unpacked:
+    """Unpack a tar or zip file into the folder `target`.
+
+    Files that are there already and differ are a DataError, unless `clash` says that they are
+    replaced or kept. So are an archive that is damaged or does not fit on the disk, and one that
+    holds a link, a device, or a path that leads out of it: then nothing of it is kept.
     """
     staging = target / f".{archive.name}.unpacking"
     try:
@@ -51,22 +64,34 @@ def unpack(
             _clear(staging)
             staging.mkdir(parents=True)
             sizes = _extract(archive, staging, progress)
-            clashes = [] if force else list(_clashes(target, sizes))
-            if clashes:
+            clashes = [] if clash == "replace" else list(_clashes(staging, target, sizes))
+            if clashes and clash == "refuse":
                 raise DataError(
                     f"{target / clashes[0]} is not the file that {archive.name} holds"
                     + (f", nor are {len(clashes) - 1} others" if len(clashes) > 1 else ""),
-                    remedy="--force puts those of the archive in their place",
+                    remedy="take it away to have that of the archive in its place; --force "
+                    "replaces every such file",
                 )
+            for name in clashes:
+                (staging / name).unlink()
             _merge(staging, target)
     finally:
         _clear(staging)
-    return sizes
+    return Unpacked(sizes=sizes, kept=tuple(clashes))
 
 
-def is_unpacked(target: Path, sizes: dict[str, int]) -> bool:
-    """Whether all of an archive's files are there, in their sizes."""
-    return all(_size(target / name) == size for name, size in sizes.items())
+def absent(target: Path, sizes: Mapping[str, int]) -> list[str]:
+    """Those of an archive's files in whose place there is nothing."""
+    return [name for name in sizes if not os.path.lexists(target / name)]
+
+
+def resized(target: Path, sizes: Mapping[str, int]) -> list[str]:
+    """Those of an archive's files in whose place there is something of another size."""
+    return [
+        name
+        for name, size in sizes.items()
+        if os.path.lexists(target / name) and _size(target / name) != size
+    ]
 
 
 def _extract(archive: Path, staging: Path, progress: Progress | None) -> dict[str, int]:
@@ -151,11 +176,13 @@ def _refused(archive: Path, name: str, what: str) -> DataError:
     )
 
 
-def _clashes(target: Path, sizes: dict[str, int]) -> Iterator[str]:
-    """The files whose place is taken by something of another size."""
+def _clashes(staging: Path, target: Path, sizes: Mapping[str, int]) -> Iterator[str]:
+    """The files whose place is taken by something else, be it of the same size."""
     for name, size in sizes.items():
         place = target / name
-        if os.path.lexists(place) and _size(place) != size:
+        if not os.path.lexists(place):
+            continue
+        if _size(place) != size or not filecmp.cmp(staging / name, place, shallow=False):
             yield name
 
 

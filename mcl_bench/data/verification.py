@@ -13,6 +13,7 @@ from mcl_bench.data.catalog import Dataset, DatasetFacts, Member, Source
 from mcl_bench.data.catalog.image_files import EXTENSIONS
 from mcl_bench.data.catalog.source import Archive, Fault, FaultKind
 from mcl_bench.data.decode import UNREADABLE, planar
+from mcl_bench.data.frame import EmptyFile
 from mcl_bench.data.listing import file_md5
 from mcl_bench.data.store import dataset_named
 from mcl_bench.records import DataError
@@ -79,7 +80,7 @@ def verify(data: DataSpec, *, cache: Path, progress: Progress | None = None) -> 
     root, source = found
     if root is not None:
         faults += _wrong_archives(dataset.facts.archives, root)
-    faults += _wrong_images(source, root, progress)
+    faults += _wrong_images(source, progress)
     members = source.members
     return Verification(
         images=len(members),
@@ -108,7 +109,7 @@ def _listed(
         report(
             Fault(
                 kind="missing",
-                file=data.root or data.name,
+                file=".",
                 detail=error.rule,
                 remedy=error.remedy,
             )
@@ -117,12 +118,12 @@ def _listed(
     return (None if data.root is None else Path(data.root).expanduser()), source
 
 
-def _wrong_images(source: Source, root: Path | None, progress: Progress | None) -> Iterator[Fault]:
+def _wrong_images(source: Source, progress: Progress | None) -> Iterator[Fault]:
     """The images that can't be read, and those that are there twice."""
     members = source.members
     first: dict[bytes, tuple[int, bytes]] = {}
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        looked = pool.map(lambda index: _look(source, index, root), range(len(members)))
+        looked = pool.map(lambda index: _look(source, index), range(len(members)))
         for index, seen in enumerate(looked):
             if seen.fault is not None:
                 yield seen.fault
@@ -135,14 +136,23 @@ def _wrong_images(source: Source, root: Path | None, progress: Progress | None) 
                 progress(index + 1, len(members))
 
 
-def _look(source: Source, index: int, root: Path | None) -> _Seen:
+def _look(source: Source, index: int) -> _Seen:
     """Read and decode one image."""
     name = source.members[index].id
-    if root is not None and (root / name).is_file() and not (root / name).stat().st_size:
-        return _Seen(fault=Fault(kind="empty", file=name, detail="has no bytes"))
     try:
         example = source.read(index)
         pixels = planar(example.picture, size=None, trim_bottom=example.trim_bottom)
+    except EmptyFile:
+        return _Seen(fault=Fault(kind="empty", file=name, detail="has no bytes"))
+    except FileNotFoundError:
+        return _Seen(
+            fault=Fault(
+                kind="missing",
+                file=name,
+                detail="does not exist: it is a link that leads to no file, or was just taken away",
+                remedy="mend the link, or take it away",
+            )
+        )
     except UNREADABLE as error:
         reason = str(error) or type(error).__name__
         return _Seen(

@@ -11,10 +11,14 @@ from typing import Any, Literal
 from mcl_bench import __version__
 from mcl_bench.spec.dialects import to_canonical
 from mcl_bench.spec.loss import MutualChannelSpec, split_loss
+from mcl_bench.spec.recipe import canonical_recipe
 from mcl_bench.spec.settings import flatten, settings_of, trial_spec
 
 WITHOUT_EFFECT = frozenset({"data.root", "data.max_faults", "model.weights", "train.seed"})
 """Settings that cannot change a result: digest, weights and the trial's own seed speak for them."""
+
+_SPOKEN_FOR = ("confirm.", "loss.", "data.options.")
+"""What stands below these is written in another form; for data's options the digest speaks."""
 
 
 def channels_dropped(xi: int, ratio: float) -> int:
@@ -75,16 +79,18 @@ def canonical(
 ) -> dict[str, Any]:
     """The settings that can change a result, written in one way only.
 
-    A loss is its main part, and the Mutual-Channel Loss on top of it unless μ = 0: so `mc` at
-    μ = 0 is `ce`. In whatever dialect that loss is written, its canonical form counts, which is
-    what is trained.
+    Recipes of augmentation that do the same are one, and the data's options are left out: the
+    digest of the images speaks for them. A loss is its main part, and the Mutual-Channel Loss on
+    top of it unless μ = 0: so `mc` at μ = 0 is `ce`. In whatever dialect that loss is written, its
+    canonical form counts, which is what is trained.
     """
     spec = trial_spec(settings)
     flat = {
         key: value
         for key, value in settings_of(spec).items()
-        if key not in WITHOUT_EFFECT and not key.startswith(("confirm.", "loss."))
+        if key not in WITHOUT_EFFECT and not key.startswith(_SPOKEN_FOR)
     }
+    flat["data.augment"] = canonical_recipe(spec.data.augment)
     if spec.data.store != "encoded":
         del flat["data.store"]
     main, plus = split_loss(spec.loss)

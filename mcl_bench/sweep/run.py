@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from mcl_bench import __version__
+from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
@@ -134,7 +134,7 @@ def _run(
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
     driver.open()
-    for note in notes(driver.plan, studies, book):
+    for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
         book.say("note", text=note)
     if driver.finished:  # an earlier driver died between its last trial and its end
         driver.end(_final_state(driver))

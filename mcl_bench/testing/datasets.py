@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from mcl_bench import data as room
-from mcl_bench.data.catalog import DATASETS
+from mcl_bench.data.catalog import DATASETS, groups_of
 from mcl_bench.data.catalog.source import Dataset, Fault, Source
 from mcl_bench.data.check import UNUSED
 from mcl_bench.records import DataError, TestGrant, UserError
@@ -218,26 +218,49 @@ class DatasetContract:
             shapes = {name: tuple(one.shape) for name, one in images.extra.items()}
             told = {name: (len(images), *shape) for name, shape in source.extra_shapes.items()}
             assert shapes == told
+            assert set(source.extra_digests) <= set(told)
             assert all(one.isfinite().all() for one in images.extra.values())
 
     def test_each_class_of_two_images_or_more_is_on_both_sides_of_a_cut(
         self, spec: DataSpec, source: Source, packed: room.Packed
     ) -> None:
-        """The cuts for test and for validation leave no such class out, on either side."""
+        """The cuts for test and for validation leave no such class out, on either side.
+
+        Where images have groups, it is so for classes of two groups or more, whose groups are of
+        one class each.
+        """
         images = room.open_train(packed)
-        counts = Counter(member.label for member in source.members)
         if source.members[0].split is None:
-            often = {label for label, count in counts.items() if count > 1}
+            labels = [member.label for member in source.members]
             tested = room.open_test(packed, GRANT).labels.tolist()
-            assert often <= set(tested)
-            assert set(counts) == set(images.labels.tolist())
-        sides = room.cut(images.labels, digest=packed.digest, data=spec, official=images.official)
+            assert _parted(labels, groups_of(source.members)) <= set(tested)
+            assert set(labels) == set(images.labels.tolist())
+        sides = _sides(images, packed, spec)
         learnt, held = (images.labels[one].tolist() for one in (sides.train, sides.validation))
         assert len(learnt) + len(held) == len(images)
         assert set(learnt) == set(range(len(source.classes)))
         if validation_of(spec) != "official":
-            often = {label for label, count in Counter(learnt + held).items() if count > 1}
-            assert often == set(held)
+            often = _parted(images.labels.tolist(), images.groups)
+            assert often <= set(held)
+            assert images.groups is not None or often == set(held)
+
+    def test_no_group_is_on_two_sides(
+        self, spec: DataSpec, source: Source, packed: room.Packed
+    ) -> None:
+        """Images of one object are all trained on, or all validated on, or all in test."""
+        images, tested = room.open_train(packed), room.open_test(packed, GRANT)
+        if groups_of(source.members) is None:
+            assert images.groups is tested.groups is None
+            return
+        assert images.groups is not None
+        assert tested.groups is not None
+        sides = _sides(images, packed, spec)
+        learnt, held = (
+            {images.groups[one] for one in side.tolist()}
+            for side in (sides.train, sides.validation)
+        )
+        assert not learnt & held
+        assert not (learnt | held) & set(tested.groups)
 
     def test_an_epoch_of_batches_is_finite(self, spec: DataSpec, packed: room.Packed) -> None:
         """Every training image comes once, as c×c float32."""
@@ -268,6 +291,28 @@ class DatasetContract:
         with pytest.raises(TypeError, match="TestGrant"):
             room.open_test(packed, grant)
         assert len(room.open_test(packed, GRANT)) == packed.num_test > 0
+
+
+def _sides(images: room.ImageSet, packed: room.Packed, spec: DataSpec) -> room.Split:
+    """The training images shared out as a training shares them."""
+    return room.cut(
+        images.labels,
+        digest=packed.digest,
+        data=spec,
+        official=images.official,
+        groups=images.groups,
+    )
+
+
+def _parted(labels: Sequence[int], groups: Sequence[str] | None) -> set[int]:
+    """The classes that a cut must part: of two images, or of two groups that are theirs alone."""
+    whole = [str(number) for number in range(len(labels))] if groups is None else groups
+    classes: dict[str, set[int]] = {}
+    for label, group in zip(labels, whole, strict=True):
+        classes.setdefault(group, set()).add(label)
+    shared = {label for own in classes.values() if len(own) > 1 for label in own}
+    often = Counter(label for own in classes.values() for label in own)
+    return {label for label, count in often.items() if count > 1} - shared
 
 
 def _bytes_of(source: Source, index: int) -> bytes:

@@ -150,4 +150,4 @@ def test_data_that_is_not_there_is_told_with_what_to_do(home: Path) -> None:
     )
     assert found.exit_code == 3
     (fault,) = json.loads(found.stdout)["faults"]
-    assert (fault["kind"], fault["file"]) == ("missing", "nowhere")
+    assert (fault["kind"], fault["file"]) == ("missing", ".")

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from running import command, environment, mcl_bench, read_lines
+from typer.testing import CliRunner
+
+from mcl_bench.cli import app
 
 TEN_LINES = """\
 version: 1
@@ -113,3 +116,22 @@ def test_a_missing_folder_is_told_with_its_place_and_exit_3(tmp_path: Path) -> N
     done = mcl_bench("sweep", str(file), home=tmp_path / "runs", code=3)
     assert f"{file}:3" in done.stderr
     assert "nowhere/at/all" in done.stderr
+
+
+def test_a_plan_and_a_sweep_say_that_a_val_folder_is_not_validated_on(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for number, split in enumerate(("train", "val", "test")):
+        for hue, name in enumerate("ab"):
+            for seed in range(3):
+                draw(root / split / name / f"{seed}.png", hue=hue, seed=100 * number + seed)
+    file = tmp_path / "mine.yaml"
+    file.write_text(TEN_LINES.replace("ROOT", f'"{root}"'))
+    home = tmp_path / "runs"
+    note = "are taken as training images like those of train/, and 0.3 of both is validated on"
+    planned = CliRunner(env={"MCL_HOME": str(home)}).invoke(
+        app, ["plan", str(file), "--json"], catch_exceptions=False
+    )
+    assert sum(note in line for line in json.loads(planned.stdout)["warnings"]) == 1
+    no_cluster = ("--address", "127.0.0.1:1")  # the sweep ends once its notes are told
+    said = mcl_bench("sweep", str(file), *no_cluster, home=home, code=2).stdout
+    assert " ".join(said.split()).count(note) == 1

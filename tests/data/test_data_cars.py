@@ -81,6 +81,22 @@ def test_boxes_are_shares_of_the_image(
         np.testing.assert_allclose(images.extra["box"].numpy(), wanted, rtol=1e-6)
 
 
+def test_a_box_that_is_edited_is_packed_again(
+    annos: tuple[Path, list[Photograph]], store: Path, grant: TestGrant
+) -> None:
+    root, _ = annos
+
+    def told() -> set[tuple[float, ...]]:
+        packed = data.prepare(spec("cars", root), store=store)
+        both = (data.open_train(packed), data.open_test(packed, grant))
+        return {tuple(box.tolist()) for images in both for box in images.extra["box"]}
+
+    before, digest = told(), opened(spec("cars", root)).digest
+    annotate(root / "cars_annos.mat", 1, bbox_x1=2)
+    assert len(told() - before) == 1
+    assert opened(spec("cars", root)).digest == digest
+
+
 def test_lists_without_boxes_will_do(annos: tuple[Path, list[Photograph]]) -> None:
     root, photographs = annos
 

@@ -256,3 +256,22 @@ def test_a_damaged_elpv_is_told_and_its_faults_are_listed(
     assert [member.id for member in source.members] == ["images/cell1.png", "images/cell5.png"]
     with pytest.raises(DataError, match=r"labels\.csv:3: images/cell3\.png has another grade"):
         Elpv().open(DataSpec(name="elpv"), cache=tmp_path / "cache")
+
+
+def test_a_val_folder_that_is_not_validated_on_is_told_once(split: Path, flat: Path) -> None:
+    by_share = DataSpec(name="folder", root=str(split), resize=8, crop=8)
+    (note,) = data.notes(experiment(by_share, parts(), by_share))
+    assert f"val/ of {split} are taken as training images" in note
+    assert "0.1 of both is validated on; data.validation: official" in note
+    official = by_share.model_copy(update={"validation": "official"})
+    assert data.notes(experiment(official, DataSpec(name="folder", root=str(flat)))) == []
+
+
+def test_what_is_told_of_a_val_folder_is_what_is_done(split: Path, store: Path) -> None:
+    chosen = DataSpec(name="folder", root=str(split), resize=8, crop=8, validation=0.5)
+    packed = data.prepare(chosen, store=store)
+    images = data.open_train(packed)
+    assert images.official.sum() == 4
+    sides = data.cut(images.labels, digest=packed.digest, data=chosen, official=images.official)
+    assert len(sides.train) == len(sides.validation) == 8
+    assert any(images.official[index] for index in sides.train.tolist())

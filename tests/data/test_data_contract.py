@@ -13,6 +13,7 @@ from drawn_animals import drawn_animal, write_folder
 from mat_trees import write_cars_annos, write_cars_devkit, write_flowers102
 from pets_tree import write_pets
 
+from mcl_bench import data
 from mcl_bench.data.catalog import DATASETS, Dataset
 from mcl_bench.data.catalog.parts import Parts, PartsSource
 from mcl_bench.data.catalog.source import DatasetFacts, Member
@@ -34,6 +35,14 @@ def write_split(root: Path) -> None:
                 image.save(place / f"{number}.jpg")
 
 
+def write_grouped(root: Path) -> None:
+    """Two classes in the root, and of each three objects that two images show."""
+    write_folder(root)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    lines = [f"{name},object {number // 2}" for number, name in enumerate(names)]
+    (root / "groups.csv").write_text("\n".join(["path,group", *lines]), encoding="utf-8")
+
+
 TREES: dict[str, Callable[[Path], object]] = {
     "aircraft": write_aircraft,
     "aircraft official": write_aircraft,
@@ -45,6 +54,7 @@ TREES: dict[str, Callable[[Path], object]] = {
     "flowers102 official": write_flowers102,
     "flowers102 swapped": write_flowers102,
     "folder": write_folder,
+    "folder grouped": write_grouped,
     "folder official": write_split,
     "pets": lambda root: write_pets(root, **SMALL),
 }
@@ -116,6 +126,22 @@ class TestOwnDataset(DatasetContract):
     @classmethod
     def dataset(cls) -> Dataset:
         return Stripes()
+
+
+def test_the_contract_finds_a_group_on_two_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_grouped(tmp_path / "tree")
+    spec = DataSpec(name="folder", root=str(tmp_path / "tree"), resize=8, validation=0.3)
+    source = DATASETS["folder"].open(spec, cache=tmp_path)
+    packed = data.prepare(spec, store=tmp_path / "store")
+    contract = DatasetContract()
+    contract.test_no_group_is_on_two_sides(spec, source, packed)
+    contract.test_each_class_of_two_images_or_more_is_on_both_sides_of_a_cut(spec, source, packed)
+    whole = data.cut
+    monkeypatch.setattr(data, "cut", lambda labels, **how: whole(labels, **{**how, "groups": None}))
+    with pytest.raises(AssertionError):
+        contract.test_no_group_is_on_two_sides(spec, source, packed)
 
 
 class Broken(PartsSource):

@@ -149,6 +149,27 @@ def test_annotations_that_come_later_are_packed_then(cub: Path, store: Path) -> 
     assert set(data.open_train(kept).extra) == {"box", "parts"}
 
 
+@pytest.mark.parametrize(
+    ("file", "row", "name"),
+    [("bounding_boxes.txt", "1 3 4 20 10", "box"), ("parts/part_locs.txt", "1 2 9 8 1", "parts")],
+)
+def test_an_annotation_that_is_edited_is_packed_again_under_the_same_digest(
+    cub: Path, store: Path, file: str, row: str, name: str
+) -> None:
+    first = data.prepare(spec(cub), store=store)
+    packed = first.train_path.stat()
+    before = data.open_train(first)
+    assert data.prepare(spec(cub), store=store) == first
+    assert first.train_path.stat().st_ino == packed.st_ino
+    edit(cub / file, {2 if name == "parts" else 1: row})
+    again = data.prepare(spec(cub), store=store)
+    assert (again.digest, again.train_path) == (first.digest, first.train_path)
+    after = data.open_train(again)
+    changed = {one for one in after.extra if not torch.equal(after.extra[one], before.extra[one])}
+    assert changed == {name}
+    assert data.prepare(spec(cub), store=store, digest=first.digest) == again
+
+
 def test_lists_may_be_reduced_and_in_any_order(cub: Path) -> None:
     whole = opened(cub)
     for name in LISTS[:4]:

@@ -126,20 +126,66 @@ def test_an_unpacked_file_that_was_lost_is_put_back_from_the_archive(
 ) -> None:
     get(facts, home)
     server.requests.clear()
-    (home / "insects/images/1.jpg").write_bytes(b"cut short")
-    (home / "insects/list.txt").unlink()
+    (home / "insects/images/1.jpg").unlink()
     assert [one.state for one in get(facts, home).archives] == ["unpacked", "there"]
     assert server.requests == []
     assert FILES.items() <= visible(home).items()
 
 
-def test_a_damaged_file_is_fetched_again(facts: DatasetFacts, home: Path, server: Mirror) -> None:
+@pytest.mark.parametrize("edited", [b"2", b"1\n2"])
+def test_a_list_that_someone_edited_is_kept_and_told_until_it_is_deleted(
+    facts: DatasetFacts, home: Path, edited: bytes
+) -> None:
+    get(facts, home)
+    listed, image = home / "insects/list.txt", home / "insects/images/1.jpg"
+    listed.write_bytes(edited)
+    image.unlink()
+    mended = get(facts, home).archives[0]
+    assert (mended.state, mended.kept) == ("unpacked", (listed,))
+    assert image.read_bytes() == FILES["insects/images/1.jpg"]
+    assert listed.read_bytes() == edited
+    listed.unlink()
+    assert get(facts, home).archives[0].kept == ()
+    assert FILES.items() <= visible(home).items()
+
+
+def test_an_edited_list_alone_costs_no_archive(
+    facts: DatasetFacts, home: Path, server: Mirror
+) -> None:
+    get(facts, home)
+    (home / "insects.tgz").unlink()
+    server.requests.clear()
+    (home / "insects/list.txt").write_bytes(b"mine")
+    got = get(facts, home).archives[0]
+    assert (got.state, got.kept) == ("there", (home / "insects/list.txt",))
+    assert server.requests == []
+    assert visible(home)["insects/list.txt"] == b"mine"
+
+
+def test_a_changed_file_that_is_not_unpacked_is_kept_and_told_until_it_is_deleted(
+    facts: DatasetFacts, home: Path, server: Mirror
+) -> None:
     get(facts, home)
     server.requests.clear()
-    (home / "insects/labels.mat").write_bytes(LABELS[:-1] + b"x")
+    labels = home / "insects/labels.mat"
+    labels.write_bytes(b"mine")
+    kept = get(facts, home).archives[1]
+    assert (kept.state, kept.checked, kept.kept) == ("there", False, (labels,))
+    assert labels.read_bytes() == b"mine"
+    labels.unlink()
     assert [one.state for one in get(facts, home).archives] == ["there", "fetched"]
     assert server.requests == [("/labels.mat", None)]
-    assert visible(home)["insects/labels.mat"] == LABELS
+    assert labels.read_bytes() == LABELS
+
+
+def test_an_archive_that_is_damaged_is_fetched_again(
+    facts: DatasetFacts, home: Path, server: Mirror, packed: bytes
+) -> None:
+    home.mkdir()
+    (home / "insects.tgz").write_bytes(packed[:-1])
+    assert [one.state for one in get(facts, home).archives] == ["unpacked", "fetched"]
+    assert server.requests[0] == ("/i.tgz", None)
+    assert visible(home)["insects.tgz"] == packed
 
 
 def test_force_fetches_and_unpacks_all_again(
@@ -273,7 +319,15 @@ def test_the_verb_fetches_into_the_folder_of_all_data(
     document = json.loads(done.stdout)
     assert document["root"] == str(home / "insects")
     assert [one["state"] for one in document["archives"]] == ["unpacked", "fetched"]
+    assert [one["kept"] for one in document["archives"]] == [[], []]
+    edited = home / "insects/list.txt"
+    edited.write_bytes(b"edited by hand")
     said = run("insects", home=home).stdout
+    assert f"kept, though it is not the official file: {edited}\n" in said
+    assert "delete the kept one and fetch again" in said
+    assert json.loads(run("insects", "--json", home=home).stdout)["archives"][0]["kept"] == [
+        str(edited)
+    ]
     assert f"mcl-bench data verify insects --root {home / 'insects'}" in said
     assert run("parts", home=home).exit_code == 0
 

@@ -7,8 +7,10 @@ import torch
 from test_data_batches import batches, equal, image_set, pixels_of
 from torchvision.transforms import v2
 
+from mcl_bench.data.augment import CROPS
 from mcl_bench.data.policies import POLICIES, drawn_from
 from mcl_bench.data.recipe import Recipe, parse_recipe
+from mcl_bench.spec import recipe as written
 from mcl_bench.spec.seeds import named_seed
 
 COMPOSED = (
@@ -48,6 +50,19 @@ def four_threads() -> Iterator[Callable[[], None]]:
 )
 def test_a_recipe_is_read_part_by_part(text: str, recipe: Recipe) -> None:
     assert parse_recipe(text) == recipe
+
+
+def test_the_written_crops_are_those_that_there_are_and_their_equals_draw_alike() -> None:
+    assert set(written.CROPS) == set(CROPS)
+    assert all(CROPS[name] is CROPS[same] for name, same in written.SAME_CROPS.items())
+    assert len({CROPS[name] for name in written.CROPS if name not in written.SAME_CROPS}) == 5
+
+
+@pytest.mark.parametrize("text", [*COMPOSED, "dihedral"])
+def test_a_recipe_in_its_canonical_form_has_the_same_parts(text: str) -> None:
+    canonical = written.canonical_recipe(text)
+    assert parse_recipe(canonical) == parse_recipe(text)
+    assert written.canonical_recipe(canonical) == canonical
 
 
 @pytest.mark.parametrize("augment", COMPOSED)

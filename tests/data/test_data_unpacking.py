@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from archive_files import entry, tar, zipped
 
-from mcl_bench.data.unpacking import is_unpacked, unpack
+from mcl_bench.data.unpacking import Unpacked, absent, resized, unpack
 from mcl_bench.records import DataError
 
 FILES = {"birds/images/Grün 1.jpg": b"1" * 2000, "birds/images.txt": b"1 Gr\xc3\xbcn", "top": b""}
@@ -37,19 +37,21 @@ def all_files(folder: Path) -> dict[str, bytes]:
 def test_what_was_packed_is_there_and_nothing_else(tmp_path: Path, inside: Path, kind: str) -> None:
     archive = (zipped if kind == "zip" else tar)(tmp_path / f"birds.{kind}", FILES)
     told: list[tuple[int, int]] = []
-    sizes = unpack(archive, inside, progress=lambda *done: told.append(done))
-    assert sizes == SIZES
+    done = unpack(archive, inside, progress=lambda *done: told.append(done))
+    assert done == Unpacked(sizes=SIZES, kept=())
     assert all_files(inside) == FILES
     assert sorted(path.name for path in inside.iterdir()) == ["birds", "top"]
-    assert is_unpacked(inside, sizes)
+    assert not absent(inside, SIZES)
+    assert not resized(inside, SIZES)
     assert 0 < told[-1][0] <= told[-1][1]
 
 
 def test_folders_and_dots_in_names_are_fine(tmp_path: Path, inside: Path) -> None:
     archive = tar(tmp_path / "x.tar", {"./a/..b": b"1", "./c": b"2"})
-    assert set(unpack(archive, inside)) == {"a/..b", "c"}
+    assert set(unpack(archive, inside).sizes) == {"a/..b", "c"}
     (inside / "c").unlink()
-    assert not is_unpacked(inside, {"c": 1})
+    assert absent(inside, {"a/..b": 1, "c": 1}) == ["c"]
+    assert resized(inside, {"a/..b": 2, "c": 1}) == ["a/..b"]
 
 
 EVIL_NAMES = ["../out", "a/../../out", "/tmp/mcl_bench_out", "a/../b", "C:/out"]
@@ -158,14 +160,35 @@ def test_what_is_there_in_another_size_is_replaced_by_force_only(
     with pytest.raises(DataError, match=r"birds/images\.txt is not the file that x\.tgz holds"):
         unpack(archive, inside)
     assert (inside / "birds/images.txt").read_text() == "mended by hand"
-    assert unpack(archive, inside, force=True) == SIZES
+    assert unpack(archive, inside, clash="replace") == Unpacked(sizes=SIZES, kept=())
     assert all_files(inside) == {**FILES, "birds/own.txt": b"mine"}
+
+
+def test_what_is_there_with_other_bytes_of_the_same_size_is_refused_or_kept(
+    tmp_path: Path, inside: Path
+) -> None:
+    archive = tar(tmp_path / "x.tgz", FILES)
+    unpack(archive, inside)
+    (inside / "birds/images.txt").write_bytes(b"2 Gr\xc3\xbcn")
+    (inside / "birds/images/Grün 1.jpg").unlink()
+    (inside / "top").unlink()
+    (inside / "top").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"images\.txt is not the file .* nor are 1 others"):
+        unpack(archive, inside)
+    done = unpack(archive, inside, clash="keep")
+    assert done == Unpacked(sizes=SIZES, kept=("birds/images.txt", "top"))
+    assert (inside / "top").is_symlink()
+    (inside / "top").unlink()
+    assert all_files(inside) == {
+        "birds/images.txt": b"2 Gr\xc3\xbcn",
+        "birds/images/Grün 1.jpg": b"1" * 2000,
+    }
 
 
 def test_a_folder_is_never_replaced_by_a_file(tmp_path: Path, inside: Path) -> None:
     (inside / "top" / "mine").mkdir(parents=True)
     with pytest.raises(DataError, match="top is in the way"):
-        unpack(tar(tmp_path / "x.tgz", FILES), inside, force=True)
+        unpack(tar(tmp_path / "x.tgz", FILES), inside, clash="replace")
     assert (inside / "top" / "mine").is_dir()
 
 
@@ -184,5 +207,5 @@ def test_archives_share_a_folder_and_a_linked_folder_is_unpacked_into(
 def test_what_an_interrupted_call_left_is_cleared(tmp_path: Path, inside: Path) -> None:
     (inside / ".x.tgz.unpacking" / "birds").mkdir(parents=True)
     (inside / ".x.tgz.unpacking" / "half").write_text("half")
-    assert unpack(tar(tmp_path / "x.tgz", FILES), inside) == SIZES
+    assert unpack(tar(tmp_path / "x.tgz", FILES), inside).sizes == SIZES
     assert all_files(inside) == FILES

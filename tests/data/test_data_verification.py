@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,27 @@ def test_an_empty_file_that_is_there_twice_is_only_empty(tree: Path) -> None:
     assert [fault.kind for fault in verified(tree).faults] == ["empty", "empty"]
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "../bee/1.png"])
+def test_only_a_link_that_leads_to_no_file_is_missing(
+    tree: Path, tmp_path: Path, target: str
+) -> None:
+    (tree / "list.txt").unlink()
+    link = tree / "images/ant/0.png"
+    link.unlink()
+    link.symlink_to(target)
+    folder = DataSpec(name="folder", root=str(tree / "images"))
+    (fault,) = data.verify(folder, cache=tmp_path / "cache").faults
+    wanted = ("missing", "ant/0.png") if target == "nowhere.png" else ("duplicate", "bee/1.png")
+    assert (fault.kind, fault.file) == wanted
+
+
+def test_an_empty_file_is_empty_whatever_its_name_is_made_of(tree: Path, tmp_path: Path) -> None:
+    (tree / "images/ant" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    folder = DataSpec(name="folder", root=str(tree / "images"))
+    (fault,) = data.verify(folder, cache=tmp_path / "cache").faults
+    assert (fault.kind, fault.file) == ("empty", r"ant/caf\udce9.png")
+
+
 def test_an_image_with_several_faults_is_named_once(tree: Path) -> None:
     relist(tree, "bee/1.png bee", "bee/1.png wasp")
     text = (tree / "list.txt").read_text()
@@ -248,8 +270,8 @@ def test_other_counts_and_absent_optional_files_are_notes(
 
 def test_a_root_that_is_not_there_is_one_fault(tmp_path: Path, tree: Path) -> None:
     (fault,) = verified(tmp_path / "nowhere").faults
-    assert fault.kind == "missing"
-    assert "does not exist" in fault.detail
+    assert (fault.kind, fault.file) == ("missing", ".")
+    assert fault.detail == f"data.root {str(tmp_path / 'nowhere')!r} does not exist"
     assert tree.exists()
 
 

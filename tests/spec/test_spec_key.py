@@ -53,6 +53,10 @@ def test_a_key_is_64_hex_digits_and_always_the_same() -> None:
         {"loss.mask_ratio": 0.5},
         {"loss.mask_ratio": 0.34},
         {"loss.lambda": 10},
+        {"data.options.classes": 4},
+        {"data.augment": " crop_flip "},
+        {"data.augment": "paper_scratch"},
+        {"data.augment": "paper_finetune"},
     ],
 )
 def test_what_cannot_change_the_result_does_not_change_the_key(changed: dict[str, Any]) -> None:
@@ -70,7 +74,8 @@ def test_what_cannot_change_the_result_does_not_change_the_key(changed: dict[str
         {"train.epochs": 3},
         {"train.precision": "bf16"},
         {"data.split_seed": 1},
-        {"data.options.classes": 4},
+        {"data.augment": "none"},
+        {"data.augment": "randaugment"},
         {"data.store": "encoded"},
         {"train.optimizer.momentum": 0.1},
     ],
@@ -101,6 +106,28 @@ def test_weights_count_by_their_bytes_and_not_by_their_name() -> None:
     one = key({"model.weights": "imagenet"}, weights_sha256="w")
     assert key({"model.weights": "a/copy.pth"}, weights_sha256="w") == one
     assert key({"model.weights": "a/copy.pth"}, weights_sha256="v") != one
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ("randaugment", "crop_flip+randaugment", True),
+        ("rotate+mixup", "paper_scratch + rotate + mixup", True),
+        ("randaugment", "none+randaugment", False),
+        ("rotate+mixup", "rotate+cutmix", False),
+        ("dihedral+rotate", "resized_crop+rotate", False),
+    ],
+)
+def test_recipes_have_one_key_exactly_where_they_do_the_same(
+    one: str, other: str, equal: bool
+) -> None:
+    assert (key({"data.augment": one}) == key({"data.augment": other})) == equal
+
+
+def test_data_options_count_by_the_images_that_they_name() -> None:
+    found, asked = {"data.name": "cars"}, {"data.name": "cars", "data.options.layout": "devkit"}
+    assert key(found) == key(asked)
+    assert key(found, digest="of the other layout") != key(asked)
 
 
 def test_only_major_and_minor_of_this_package_count() -> None:

@@ -29,6 +29,7 @@ from mcl_bench.data.catalog.listed_checks import settled, tell_untested, tell_un
 from mcl_bench.data.catalog.options import parse_options
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Report
 from mcl_bench.data.frame import box_shares, opened
+from mcl_bench.data.listing import rows_digest
 from mcl_bench.records import UserError
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
@@ -128,6 +129,11 @@ class CarsSource(ListedSource):
     def extra_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """`box`: x, y, width, height as shares of the image, if the lists have boxes."""
         return {} if self._boxes is None else {"box": (4,)}
+
+    @property
+    def extra_digests(self) -> Mapping[str, str]:
+        """The digest of the boxes, if the lists have them."""
+        return {} if self._boxes is None else {"box": rows_digest(self._boxes)}
 
     def extra(self, index: int, content: bytes) -> Mapping[str, npt.NDArray[np.float32]]:
         """The image's box."""

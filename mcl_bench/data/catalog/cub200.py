@@ -17,6 +17,7 @@ from mcl_bench.data.catalog.listed import (
 )
 from mcl_bench.data.catalog.source import Archive, DatasetFacts, Report
 from mcl_bench.data.frame import box_shares, opened, shares
+from mcl_bench.data.listing import rows_digest
 from mcl_bench.spec.model import Model
 from mcl_bench.spec.schema import DataSpec
 
@@ -109,6 +110,12 @@ class Cub200Source(ListedSource):
         if self._num_parts is not None:
             shapes["parts"] = (self._num_parts, 3)
         return shapes
+
+    @property
+    def extra_digests(self) -> dict[str, str]:
+        """The digest of the boxes and of the parts, each if its list is there."""
+        lists = {"box": self._boxes, "parts": self._parts}
+        return {name: rows_digest(rows) for name, rows in lists.items() if rows is not None}
 
     def extra(self, index: int, content: bytes) -> Mapping[str, npt.NDArray[np.float32]]:
         """The photograph's box and parts; a part that is not visible is 0, 0, 0."""

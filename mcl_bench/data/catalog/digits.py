@@ -94,6 +94,11 @@ class DigitsSource:
         """Nothing else is known of an image."""
         return {}
 
+    @property
+    def extra_digests(self) -> dict[str, str]:
+        """Nothing else is known of an image."""
+        return {}
+
     def read(self, index: int) -> Example:
         """One digit, its grey value in all three channels."""
         return Example(picture=np.repeat(self._pixels[index][..., None], 3, axis=2), extra={})

@@ -131,6 +131,11 @@ class ElpvSource:
         """Nothing else is known of an image."""
         return {}
 
+    @property
+    def extra_digests(self) -> dict[str, str]:
+        """Nothing else is known of an image."""
+        return {}
+
     def read(self, index: int) -> Example:
         """The PNG file of one photograph."""
         return Example(picture=(self._root / self._members[index].id).read_bytes(), extra={})

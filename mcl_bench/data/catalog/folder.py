@@ -46,8 +46,8 @@ class Folder:
     def check(self, data: DataSpec) -> None:
         """Raise UserError on options, DataError where the tree is absent or has no classes."""
         parse_options(FolderOptions, data.options, dataset="folder")
-        splits = _split_folders(_root(data))
-        if data.validation == "official" and "validation" not in splits:
+        there = has_validation(data)
+        if data.validation == "official" and not there:
             raise UserError(
                 f"data.validation: official needs a folder val/ in {data.root}, which has none",
                 key="data.validation",
@@ -70,6 +70,11 @@ class Folder:
         if not _split_folders(root, report):
             return None
         return root, FolderSource(root, cache=cache, report=report)
+
+
+def has_validation(data: DataSpec) -> bool:
+    """Whether the tree has a `val/` of its own; DataError where it is absent or has no classes."""
+    return "validation" in _split_folders(_root(data))
 
 
 class FolderSource:
@@ -130,6 +135,11 @@ class FolderSource:
 
     @property
     def extra_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Nothing else is known of an image."""
+        return {}
+
+    @property
+    def extra_digests(self) -> dict[str, str]:
         """Nothing else is known of an image."""
         return {}
 

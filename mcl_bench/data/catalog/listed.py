@@ -81,6 +81,11 @@ class ListedSource:
         """The shape of each array of an example's `extra`: nothing else is known of an image."""
         return {}
 
+    @property
+    def extra_digests(self) -> Mapping[str, str]:
+        """The digest of each list that `extra` comes from."""
+        return {}
+
     def read(self, index: int) -> Example:
         """One photograph; OSError if it cannot be read."""
         image = self._images[index]

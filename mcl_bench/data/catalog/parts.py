@@ -104,6 +104,11 @@ class PartsSource:
         """Part positions: sites × (x, y, visible)."""
         return {"parts": (len(parts_drawing.SITES), 3)}
 
+    @property
+    def extra_digests(self) -> dict[str, str]:
+        """Nothing: the parts are drawn with the images, whose digest speaks for them."""
+        return {}
+
     def read(self, index: int) -> Example:
         """Draw one image; `extra` has its `parts`: (x, y, visible) by site."""
         member = self.members[index]

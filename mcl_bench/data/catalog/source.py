@@ -33,7 +33,8 @@ it leads out of the root, or can't be a path. checksum: an archive other than th
 class Fault:
     """One thing that is wrong with the images of a dataset.
 
-    `file` is the image concerned, relative to the root, or else the list. `detail` says what is
+    `file` is the image concerned, relative to the root, or else the list, or `.` where it is the
+    root itself. `detail` says what is
     wrong in words that stand after the file's name; `place` is where it is told (`images.txt:7`).
     """
 
@@ -153,6 +154,11 @@ class Source(Protocol):
     @property
     def extra_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of each array of an example's `extra`."""
+        ...
+
+    @property
+    def extra_digests(self) -> Mapping[str, str]:
+        """For each array of `extra` that a list can change, 64 hex digits that change with it."""
         ...
 
     def read(self, index: int) -> Example:
