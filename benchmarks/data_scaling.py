@@ -1,4 +1,4 @@
-"""How the store grows: 1,000, 10,000 and 100,000 images of 256 pixels, decoded and encoded.
+"""How the store grows: 1,000 to 100,000 images of 256 pixels, decoded and encoded.
 
 Each size and mode is packed from a tree of drawn JPEG files and read for two epochs (a random crop
 of 224 pixels, a flip, normalised float32, batches of 64), in a process of its own that keeps freed
@@ -8,12 +8,14 @@ the process and of mapped files), and what the process holds for itself after re
 are the page cache's, and shared.
 
 Promises: packing the most images takes at most 512 MiB more than packing the fewest; a second epoch
-of the most is at least 0.8 times as fast as one of the fewest, encoded always, decoded if the files
-fit in the memory that is there.
+of the most is at least 0.8 times as fast as one of the fewest: of all encoded, and of the most
+decoded whose file takes at most 0.7 of the memory that is there. What is larger is read from disk,
+as fast as that is; it is told, and nothing is promised of it.
 
 100,000 images need some 25 GB of disk, in the folder for temporary files, and minutes.
 
-Run: `python benchmarks/data_scaling.py [N…]`: numbers of images (default 1000 10000 100000). Exit
+Run: `python benchmarks/data_scaling.py [N…]`: numbers of images (default 1000 10000 50000 100000).
+Exit
 code 1 if a promise is broken.
 """
 
@@ -32,11 +34,13 @@ from rig.measure import BENCHMARKS, verdict
 from rig.trees import SIDE, draw_files, write_tree
 
 MODES = ("decoded", "encoded")
-SIZES = (1000, 10_000, 100_000)
+SIZES = (1000, 10_000, 50_000, 100_000)
 DISTINCT = 300
 MOST_GROWTH = 512 << 20
 LEAST_SHARE = 0.8
 MARGIN = 2 << 30
+CACHED_SHARE = 0.7
+"""The page cache is shared with the tree that is packed and with whatever else runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,23 +101,26 @@ def report(found: Sequence[Scaled], memory: int) -> tuple[str, bool]:
     ]
     kept = True
     for mode in MODES:
-        few, *_, many = sorted(
-            (one for one in found if one.mode == mode), key=lambda one: one.images
-        )
-        grown = many.packing_peak - few.packing_peak
+        of_mode = sorted((one for one in found if one.mode == mode), key=lambda one: one.images)
+        few, most = of_mode[0], of_mode[-1]
+        grown = most.packing_peak - few.packing_peak
+        held = grown <= MOST_GROWTH
+        words = f"{mode}: packing grows by <= {MOST_GROWTH >> 20} MiB"
+        lines.append(verdict(words, f"{grown / 2**20:.0f} MiB", kept=held))
+        kept = kept and held
+        cached = [one for one in of_mode if one.file_bytes <= CACHED_SHARE * memory]
+        many = most if mode == "encoded" else cached[-1]
         share = many.second_rate / few.second_rate
-        promises = [
-            (
-                f"{mode}: packing grows by <= {MOST_GROWTH >> 20} MiB",
-                f"{grown / 2**20:.0f} MiB",
-                grown <= MOST_GROWTH,
-            )
+        held = share >= LEAST_SHARE
+        words = f"{mode}: {many.images} read >= {LEAST_SHARE:g}x as fast as {few.images}"
+        lines.append(verdict(words, f"{share:.2f}x", kept=held))
+        kept = kept and held
+        lines += [
+            f"{mode}: {one.images} are more than memory holds: read at "
+            f"{one.second_rate / few.second_rate:.2f}x"
+            for one in of_mode
+            if mode == "decoded" and one not in cached
         ]
-        if mode == "encoded" or many.file_bytes < memory:
-            words = f"{mode}: {many.images} read >= {LEAST_SHARE:g}x as fast as {few.images}"
-            promises.append((words, f"{share:.2f}x", share >= LEAST_SHARE))
-        lines += [verdict(promise, told, kept=held) for promise, told, held in promises]
-        kept = kept and all(held for _, _, held in promises)
     return "\n".join(lines), kept
 
 
