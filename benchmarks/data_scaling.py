@@ -15,8 +15,7 @@ as fast as that is; it is told, and nothing is promised of it.
 100,000 images need some 25 GB of disk, in the folder for temporary files, and minutes.
 
 Run: `python benchmarks/data_scaling.py [N…]`: numbers of images (default 1000 10000 50000 100000).
-Exit
-code 1 if a promise is broken.
+Exit code 1 if a promise is broken.
 """
 
 import json
