@@ -79,7 +79,11 @@ def leaderboard(home: Path, names: Sequence[str] = ()) -> list[Row]:
 
 def sweep_rows(folder: Path) -> list[Row]:
     """The rows of the sweep in this folder, made from its record."""
-    experiment = load(folder / "experiment.yaml")
+    return experiment_rows(load(folder / "experiment.yaml"), folder)
+
+
+def experiment_rows(experiment: Experiment, folder: Path) -> list[Row]:
+    """The rows of this experiment's sweep in this folder, made from its record."""
     every = read_records(folder)
     warnings = ledger_warnings(folder, every)
     standings = _standings(experiment, every, folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from mcl_bench.records import UserError
 from mcl_bench.results.leaderboard import leaderboard
 from mcl_bench.results.row import Row
+from mcl_bench.results.visible import visible
 
 MANY = 8
 """More names than this are not listed in a message."""
@@ -58,4 +59,4 @@ def _only(name: str, rows: Iterable[Row], cell: str) -> Row:
 
 def _listed(names: list[str]) -> str:
     more = f", and {len(names) - MANY} more" if len(names) > MANY else ""
-    return ", ".join(names[:MANY]) + more
+    return visible(", ".join(names[:MANY]) + more)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mcl_bench.records import UserError
 from mcl_bench.results.row import Row
+from mcl_bench.results.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,9 @@ class Slice:
                 near = difflib.get_close_matches(wanted, known, n=1)
                 raise UserError(
                     f"--{column} {wanted}: no row has it",
-                    remedy=f"did you mean {near[0]}?" if near else f"there: {', '.join(known)}",
+                    remedy=visible(
+                        f"did you mean {near[0]}?" if near else f"there: {', '.join(known)}"
+                    ),
                 )
             left = [row for row in left if getattr(row, column) == wanted]
         if rows and not left:
