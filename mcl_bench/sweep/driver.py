@@ -65,7 +65,7 @@ class Driver:
         self.plan = Plan(
             CellPlan(
                 id=cell,
-                trials=experiment.spec.search.trials,
+                trials=self._cells[cell].trials,
                 seeds=experiment.spec.confirm.seeds,
                 minimise=self._metric == "val/loss",
             )
