@@ -24,13 +24,13 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
         check(experiment)
     from mcl_bench import results
 
-    search, confirm = experiment.spec.search, experiment.spec.confirm
+    confirm = experiment.spec.confirm
     known = results.read_records(files.home() / "sweeps" / experiment.name)
     cells: list[dict[str, Any]] = [
         {
             "cell": cell.id,
             "arm": cell.arm,
-            "trials": search.trials,
+            "trials": cell.trials,
             "seeds": confirm.seeds,
             "done": sum(record.cell == cell.id for record in known),
             "searched": sorted(cell.space),
@@ -41,7 +41,7 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
     ]
     warnings = _warnings(experiment)
     disk = _disk(experiment)
-    trials = len(cells) * (search.trials + confirm.seeds)
+    trials = sum(cell.trials + confirm.seeds for cell in experiment.cells)
     if as_json:
         document = {"cells": cells, "trials": trials, "warnings": warnings, "disk": disk}
         typer.echo(json.dumps(document))

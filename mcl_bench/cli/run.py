@@ -174,7 +174,7 @@ def _run(
         (
             Goal(
                 cell=cell.id,
-                trials=spec.search.trials,
+                trials=cell.trials,
                 seeds=spec.confirm.seeds,
                 epochs=cell.spec.train.epochs,
             )

@@ -231,7 +231,7 @@ def _row(
         state=cell_state(
             standing.records,
             metric=experiment.spec.search.metric,
-            trials=experiment.spec.search.trials,
+            trials=cell.trials,
             seeds=experiment.spec.confirm.seeds,
         ),
         config=None if best is None else _config(best),

@@ -91,7 +91,7 @@ def sweep_status(folder: Path) -> SweepStatus:
             own.get(cell.id, []),
             [trial for trial in still if trial.cell == cell.id],
             metric=metric,
-            trials=experiment.spec.search.trials,
+            trials=cell.trials,
             seeds=experiment.spec.confirm.seeds,
         )
         for cell in experiment.cells

@@ -4,6 +4,7 @@ from mcl_bench.spec.cells import Cell
 from mcl_bench.spec.dialects import Inexpressible, from_canonical, to_canonical
 from mcl_bench.spec.editor import json_schema
 from mcl_bench.spec.experiment import Experiment
+from mcl_bench.spec.grid import grid_point, num_grid_points
 from mcl_bench.spec.key import channels_dropped, effective_key
 from mcl_bench.spec.load import load
 from mcl_bench.spec.loss import CrossEntropySpec, CustomLossSpec, LossSpec, MutualChannelSpec
@@ -83,10 +84,12 @@ __all__ = [
     "effective_key",
     "flatten",
     "from_canonical",
+    "grid_point",
     "json_schema",
     "load",
     "named_seed",
     "notes",
+    "num_grid_points",
     "settings_of",
     "single_setting",
     "to_canonical",

@@ -76,6 +76,8 @@ def resolved_file(tree: Node, spec: ExperimentSpec, cells: Sequence[Cell]) -> di
     for path in PER_CELL:
         _fill(resolved, path, cells)
     resolved["baseline"] = baseline_of(spec)
+    if spec.search.sampler == "grid":
+        del resolved["search"]["trials"]  # no part of it: the grid's points are the trials
     for name in spec.arms:
         for part in ("train", "model"):
             written = find(tree, ["arms", name, part])

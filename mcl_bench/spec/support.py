@@ -11,8 +11,6 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
-    "search.sampler": ("tpe", "random"),
-    "search.pruner.name": ("asha", "median", "none"),
     "search.storage": (None,),
     "search.reuse": (False,),
     "budget.hours": (None,),

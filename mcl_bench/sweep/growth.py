@@ -78,5 +78,6 @@ def _shown(value: object) -> str:
     if isinstance(value, FloatRange | IntRange):
         kind = "log" if value.log else "int" if isinstance(value, IntRange) else "float"
         step = "" if value.step in {None, 1} else f", step: {value.step}"
-        return f"{{{kind}: [{value.low}, {value.high}]{step}}}"
+        points = "" if value.points is None else f", points: {value.points}"
+        return f"{{{kind}: [{value.low}, {value.high}]{step}{points}}}"
     return "absent" if value is _ABSENT else str(value)

@@ -38,7 +38,7 @@ class Supply:
         self.plan = Plan(
             CellPlan(
                 id=cell,
-                trials=experiment.spec.search.trials,
+                trials=self._cells[cell].trials,
                 seeds=experiment.spec.confirm.seeds,
                 minimise=experiment.spec.search.metric == "val/loss",
             )
