@@ -6,7 +6,17 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, explain, models, planning, record, recorded, run
+from mcl_bench.cli import (
+    catalog,
+    ending,
+    experiment,
+    explain,
+    models,
+    planning,
+    record,
+    recorded,
+    run,
+)
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -32,6 +42,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     run.sweep,
     planning.plan,
     run.train,
+    ending.stop,
     record.leaderboard,
     record.status,
     recorded.best,
