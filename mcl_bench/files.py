@@ -100,6 +100,15 @@ def mend_tail(path: Path) -> bool:
     return True
 
 
+def has_torn_tail(path: Path) -> bool:
+    """Whether the last line is one that a crash left unfinished."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """The finished lines of an append-only file, without their line ends; none if it is absent.
 

@@ -8,6 +8,7 @@ import typer
 from mcl_bench import __version__
 from mcl_bench.cli import (
     catalog,
+    doctor,
     ending,
     experiment,
     explain,
@@ -43,6 +44,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     planning.plan,
     run.train,
     ending.stop,
+    doctor.doctor,
     record.leaderboard,
     record.status,
     recorded.best,

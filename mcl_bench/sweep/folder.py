@@ -127,7 +127,13 @@ class SweepFolder:
             DataError: the file that says so has been damaged.
         """
         file = self.path / "sweep.json"
-        self._facts = read_object(file, 1, file.read_text())
+        try:
+            self._facts = read_object(file, 1, file.read_text())
+        except FileNotFoundError as error:
+            raise DataError(
+                f"the file that says which sweep this is has gone: {file}",
+                remedy="put the file back from a copy, or start the sweep afresh with --new",
+            ) from error
 
     def _take(self, name: str) -> None:
         """Take the lock and say who holds it."""
