@@ -16,6 +16,7 @@ from mcl_bench.cli import (
     planning,
     record,
     recorded,
+    replaying,
     run,
 )
 from mcl_bench.records import UserError
@@ -45,6 +46,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     run.train,
     ending.stop,
     doctor.doctor,
+    replaying.replay,
     record.leaderboard,
     record.status,
     recorded.best,
