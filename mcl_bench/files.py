@@ -5,6 +5,7 @@ file's lines each hold the hash of the line before, as `previous`: what has been
 moved or added by hand is found.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -99,6 +100,15 @@ def mend_tail(path: Path) -> bool:
     return True
 
 
+def has_torn_tail(path: Path) -> bool:
+    """Whether the last line is one that a crash left unfinished."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """The finished lines of an append-only file, without their line ends; none if it is absent.
 
@@ -119,6 +129,25 @@ def read_lines(path: Path) -> Iterator[str]:
                     remedy="put the file back from a copy",
                 ) from error
             yield line
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock that this file is.
+
+    A shared lock is asked for and given back at once, on a file opened for reading: it changes
+    nothing, needs no right to write, and two that look at once don't take each other for holders.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def line_hash(line: str) -> str:

@@ -225,21 +225,62 @@ class CellWords:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong: what, where, what mends it, and whether `doctor --fix` does.
+
+    `side` is whose it is to mend, `kind` one word for what is wrong, `subject` what of that side it
+    is about (a run's id, a file) where neither trial nor place says so.
+    """
+
+    side: str
+    kind: str
+    what: str
+    where: str
+    remedy: str
+    mends: bool
+    trial: TrialId | None = None
+    subject: str | None = None
+
+
+def setting_word(value: Any) -> str:
+    """A setting's value as one word, the same for equal numbers of whatever kind."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class InventoryTrial:
-    """One trial as one side (Optuna, MLflow, the table) believes it to be."""
+    """One trial as one side (Optuna, MLflow, the table) believes it to be.
+
+    `steps` are the epochs it has whole and once, `uneven` those that stand there twice or in part.
+    `words` are what else it says, by names that the sides share; a side that has no say leaves a
+    name out.
+    """
 
     trial: TrialId
     state: str
     steps: tuple[int, ...] = ()
+    uneven: tuple[int, ...] = ()
     run_id: str | None = None
+    value: float | None = None
+    files: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What one side believes exists."""
+    """What one side believes exists, and what it finds wrong with itself.
+
+    `state` is that of the sweep, where the side says so. `mendable` is false where the side can't
+    be made anew from the trials' records.
+    """
 
     side: str
-    trials: tuple[InventoryTrial, ...]
+    trials: tuple[InventoryTrial, ...] = ()
+    faults: tuple[Finding, ...] = ()
+    state: str | None = None
+    mendable: bool = True
 
 
 class Tracker(Protocol):

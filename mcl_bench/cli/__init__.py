@@ -6,7 +6,19 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, explain, models, planning, record, recorded, run
+from mcl_bench.cli import (
+    catalog,
+    doctor,
+    ending,
+    experiment,
+    explain,
+    models,
+    planning,
+    record,
+    recorded,
+    replaying,
+    run,
+)
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -32,6 +44,9 @@ VERBS: tuple[Callable[..., None], ...] = (
     run.sweep,
     planning.plan,
     run.train,
+    ending.stop,
+    doctor.doctor,
+    replaying.replay,
     record.leaderboard,
     record.status,
     recorded.best,

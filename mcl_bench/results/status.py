@@ -2,13 +2,13 @@
 
 import io
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcl_bench import files
 from mcl_bench.records import Stage, TrialName, TrialRecord
 from mcl_bench.results.folder import ledger_warnings, read_events, read_records, sweep_folders
 from mcl_bench.results.winners import (
@@ -77,7 +77,7 @@ def sweep_status(folder: Path) -> SweepStatus:
     """The standing of the sweep in this folder."""
     experiment = load(folder / "experiment.yaml")
     metric = experiment.spec.search.metric
-    running = _driver_runs(folder)
+    running = files.is_locked(folder / "lock")
     ended, trials = _read_open(folder)
     every = read_records(folder)
     warnings = ledger_warnings(folder, every)
@@ -150,27 +150,6 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
                 console.print(f"Warning: {warning}", markup=False)
             console.print()
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
-
-
-def _driver_runs(folder: Path) -> bool:
-    """Whether a driver holds the sweep's lock.
-
-    A shared lock is asked for and given back at once, on a file opened for reading: it changes
-    nothing, needs no right to write, and two that look at once don't take each other for drivers.
-    """
-    import fcntl
-
-    try:
-        handle = os.open(folder / "lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _read_open(folder: Path) -> tuple[str, dict[TrialName, OpenTrial]]:

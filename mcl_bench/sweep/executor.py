@@ -6,8 +6,6 @@ stops what the driver prunes; neither knows a metric, and neither is ever saved 
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ray.tune.search import Searcher
 from mcl_bench.records import UserError
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.plan import Finished
+from mcl_bench.sweep.scratch import scratch_folder
 from mcl_bench.sweep.worker import TrialWorker
 
 TRIALS_PER_TUNER = 1000
@@ -112,11 +111,8 @@ def execute(driver: Driver, *, slots: int, verbose: bool = False) -> None:
     # Tune keeps one trial pending by default, so actors would start one after another.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
     while not (driver.finished or driver.stopping):
-        scratch = Path(tempfile.mkdtemp(prefix="mcl-bench-tune-"))
-        try:
+        with scratch_folder() as scratch:
             _tuner(driver, slots=slots, scratch=scratch, verbose=verbose).fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _tuner(driver: Driver, *, slots: int, scratch: Path, verbose: bool) -> tune.Tuner:
