@@ -14,10 +14,6 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "search.sampler": ("tpe", "random"),
     "search.pruner.name": ("asha", "median", "none"),
     "search.storage": (None,),
-    "search.reuse": (False,),
-    "budget.hours": (None,),
-    "budget.device_hours": (None,),
-    "budget.checkpoint_gb": (None,),
     "tracking.log": ("all",),
 }
 """The keys of which this version takes some values only, and those values; * is any text."""

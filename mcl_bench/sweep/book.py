@@ -4,11 +4,13 @@ A trial's end is written in this order: its line in `records.jsonl`, Optuna's te
 the table. Each can be repeated, so what a crash leaves undone is done at the next start.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from mcl_bench import files
 from mcl_bench.records import (
     CellWords,
     EpochRecord,
@@ -21,6 +23,7 @@ from mcl_bench.records import (
 )
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.folder import SweepFolder
+from mcl_bench.sweep.ledger import Ledger
 from mcl_bench.sweep.plan import CellPlan
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.trials import Running, kept, tidy
@@ -85,6 +88,7 @@ class Book:
         self._write_table = write_table
         self._listener = listener
         self._next_table = 0.0
+        self.ledger = Ledger(folder.events())
         self._records = {
             (record.cell, record.stage, record.trial): record for record in folder.records()
         }
@@ -170,7 +174,9 @@ class Book:
             if running is None
             else {"cell": running.cell, "stage": running.stage, "trial": running.number}
         )
-        self._listener(self.folder.event(event, **words, **details))
+        line = self.folder.event(event, **words, **details)
+        self.ledger.hear(line)
+        self._listener(line)
 
     def end(self, state: str, *, cells: Iterable[CellPlan], open_runs: Iterable[Running]) -> None:
         """Write the table, summarise the cells, and say how the sweep ended."""
@@ -181,15 +187,22 @@ class Book:
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
             ask_tracker(self._tracker.finish_cell, cell.id, state=cell.state(), records=records)
-        ask_tracker(self._tracker.finish_sweep, state=state)
+        costs = self.ledger.costs(clock=time.monotonic())
+        ask_tracker(self._tracker.finish_sweep, state=state, costs=costs)
         self.say("end", state=state)
+        self._write_costs()
 
     def _close_run(self, record: TrialRecord) -> None:
         folder = self.folder.trial(record.cell, record.stage, record.trial)
         ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
 
+    def _write_costs(self) -> None:
+        costs = self.ledger.costs(live=True).to_dict()
+        files.write_whole(self.folder.path / "costs.json", json.dumps(costs, indent=1) + "\n")
+
     def _rebuild_table(self) -> None:
         began = time.monotonic()
         self._write_table(self.records, self.folder.path / "results.parquet")
+        self._write_costs()
         ended = time.monotonic()
         self._next_table = ended + max(TABLE_SECONDS, TABLE_SHARE * (ended - began))

@@ -21,8 +21,10 @@ from mcl_bench.records import (
 )
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
+from mcl_bench.sweep.budget import Budget
 from mcl_bench.sweep.cluster import threads
 from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.ledger import device_weight
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
 from mcl_bench.sweep.studies import Studies
@@ -53,8 +55,18 @@ class Driver:
         self._versions = installed()
         self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
         self._resources: Resources = {}
+        self._weights: dict[str, float] = {}
         self._live: dict[str, Running] = {}
+        self._budget = Budget(
+            experiment.spec.budget,
+            cells=experiment.cells,
+            ledger=book.ledger,
+            records=book.records,
+        )
+        if self._budget.closed:
+            self.plan.close()
         self.stopping = False
+        self.out_of_budget = False
         self.fault: UserError | None = None
 
     @property
@@ -64,8 +76,18 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to run."""
-        return self._supply.finished
+        """Whether nothing is left to run, or nothing of the budget to run it with."""
+        return self._supply.finished or self._budget.over()
+
+    @property
+    def state(self) -> str:
+        """How the sweep stands if it ends here."""
+        states = {cell.state() for cell in self.plan.cells.values()}
+        if self.stopping and not self.out_of_budget:
+            return "interrupted"
+        if "failed" in states:
+            return "failed"
+        return "complete" if states <= {"complete"} and not self.plan.short else "budget"
 
     @property
     def stop_file(self) -> Path:
@@ -95,12 +117,20 @@ class Driver:
         )
         self._book.say("start", pid=os.getpid(), host=socket.gethostname(), id=self._book.folder.id)
 
-    def begin(self, resources: Resources) -> None:
+    def begin(self, resources: Resources, *, slots: int = 1) -> None:
         """Start, or go on: take up what an earlier driver left running.
 
-        `resources` are what a trial of each cell is given of this cluster.
+        `resources` are what a trial of each cell is given of this cluster, `slots` how many run at
+        once.
         """
         self._resources = resources
+        self._weights = {cell: device_weight(needs) for cell, needs in resources.items()}
+        self._book.say(
+            "drive",
+            slots=slots,
+            devices=self._weights,
+            closed=self.plan.short and not self.plan.asks,
+        )
         self.stop_file.unlink(missing_ok=True)
         for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
@@ -109,8 +139,9 @@ class Driver:
             self._stand(running, record)
 
     def next(self) -> Launch | Finished | None:
-        """The next trial to place; None while only running trials are left."""
-        while True:
+        """The next trial to place; None while only running trials are left, or while they leave."""
+        while not self.mind_budget():
+            self._close_search()
             running = self._supply.next()
             if isinstance(running, Finished):
                 return running
@@ -124,6 +155,14 @@ class Driver:
                 self._supply.park(running)
             else:
                 return self._launch(running)
+        return None
+
+    def mind_budget(self) -> bool:
+        """Whether the budget is spent; if so, running trials are told to leave."""
+        if not self.out_of_budget and self._budget.over(time.monotonic()):
+            self.out_of_budget = True
+            self.stop()
+        return self.out_of_budget
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
         """Hear of an epoch or of a trial's end. What comes from a lost lease is dropped."""
@@ -133,11 +172,13 @@ class Driver:
             return "stop"
         running.seconds += result["seconds"]
         pid = result["pid"]
+        took = {"seconds": result["seconds"], "spent": json.loads(result.get("spent", "{}"))}
         for plain in json.loads(result["earlier"]):
             self._catch_up(running, EpochRecord(**plain), pid=pid)
         if "record" in result:
             record = EpochRecord(**json.loads(result["record"]))
-            return self._epoch(running, lease, record, seconds=result["seconds"], pid=pid)
+            return self._epoch(running, lease, record, took=took, pid=pid)
+        self._book.say("spend", running, **took, pid=pid)
         if result["outcome"] == "interrupted":
             self.on_lost(lease, cause="pre-empted", counted=False)
             return "stop"
@@ -167,10 +208,20 @@ class Driver:
         open_runs = [*self._live.values(), *self._supply.waiting]
         self._book.end(state, cells=self.plan.cells.values(), open_runs=open_runs)
 
+    def _close_search(self) -> None:
+        """Ask no more search trials, if what is left of the budget is for confirming all cells."""
+        clock = time.monotonic()
+        if self.plan.asks and self._budget.closes(
+            self.plan, self._live.values(), weights=self._weights, clock=clock
+        ):
+            self.plan.close()
+            self._book.say("close", limits=self._budget.limits)
+
     def _launch(self, running: Running) -> Launch:
         config = self._config(running, lease=secrets.token_hex(4))
         run_id = self._book.start_run(running, config)
         self._live[config.lease] = running
+        running.weight = self._weights[running.cell]
         running.started = running.started or time.time()
         self._book.say("launch", running, lease=config.lease, run_id=run_id)
         checkpoint = keep_newest_checkpoint(self._book.folder.trial(*running.name))
@@ -221,7 +272,13 @@ class Driver:
         self._book.say("report", running, epoch=record.epoch, value=value, seconds=0.0, pid=pid)
 
     def _epoch(
-        self, running: Running, lease: str, record: EpochRecord, *, seconds: float, pid: int
+        self,
+        running: Running,
+        lease: str,
+        record: EpochRecord,
+        *,
+        took: Mapping[str, Any],
+        pid: int,
     ) -> Decision:
         """Record an epoch everywhere, then its event; decide whether the trial goes on."""
         if record.epoch not in running.epochs:
@@ -237,7 +294,7 @@ class Driver:
             prune = self._studies.report(
                 running.cell, running.number, epoch=record.epoch, value=value
             )
-        self._book.say("report", running, epoch=record.epoch, value=value, seconds=seconds, pid=pid)
+        self._book.say("report", running, epoch=record.epoch, value=value, **took, pid=pid)
         if search and not finite:
             self._end(running, lease, "diverged", cause=f"{self._metric} is {value}")
         elif record.last:
@@ -256,6 +313,7 @@ class Driver:
             state, cause = "failed", "its look is not the one written in looks.jsonl"
         record = self._record(running, state, cause=cause)
         self._book.finish(running, record)
+        self._budget.learn(record)
         self._stand(running, record)
         for parked in self._supply.unpark(running.setting.key):
             if state == "complete":
@@ -267,6 +325,7 @@ class Driver:
         """Tell a trial the value of a complete trial with the same effective key."""
         running.started = time.time()
         self._book.start_run(running, self._config(running, lease=""))
+        self._book.say("duplicate", running, saved=twin.device_seconds)
         record = self._record(running, "duplicate", twin=twin)
         self._book.finish(running, record)
         self._stand(running, record)

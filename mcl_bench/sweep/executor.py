@@ -38,6 +38,7 @@ class DriverSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config; None while all slots are taken or nothing can start yet."""
+        self._driver.mind_budget()  # Tune asks again and again while trials run
         if self._given >= TRIALS_PER_TUNER or self._driver.stopping:
             return str(Searcher.FINISHED)
         if len(self._leases) >= self._slots:

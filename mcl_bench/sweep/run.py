@@ -125,7 +125,7 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             outlets.listener({"event": "note", "text": note})
-        return _outcome(driver, book, _final_state(driver))
+        return _outcome(driver, book, driver.state)
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
@@ -134,8 +134,8 @@ def _run(
     for note in notes(driver.plan, studies, book):
         book.say("note", text=note)
     if driver.finished:  # an earlier driver died between its last trial and its end
-        driver.end(_final_state(driver))
-        return _outcome(driver, book, _final_state(driver))
+        driver.end(driver.state)
+        return _outcome(driver, book, driver.state)
     return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
 
 
@@ -158,23 +158,17 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
 
         resources = {cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells}
         at_once = max(slots(needed, cluster) for needed in resources.values())
-        limit = experiment.spec.resources.max_concurrent
+        at_once = min(at_once, experiment.spec.resources.max_concurrent or at_once)
         try:
             with _interruptible(driver):
-                driver.begin(resources)
-                execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
+                driver.begin(resources, slots=at_once)
+                execute(driver, slots=at_once, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
         if driver.fault is not None:
             raise driver.fault
-        state = "interrupted" if driver.stopping else _final_state(driver)
-        driver.end(state)
-    return state
-
-
-def _final_state(driver: Driver) -> str:
-    whole = all(cell.state() == "complete" for cell in driver.plan.cells.values())
-    return "complete" if whole else "failed"
+        driver.end(driver.state)
+    return driver.state
 
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:

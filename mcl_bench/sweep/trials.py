@@ -47,7 +47,7 @@ class Launch:
 
 @dataclass(kw_only=True)
 class Running:
-    """A trial that has been asked and has not ended."""
+    """A trial that has been asked and has not ended; `weight` is how many devices it holds."""
 
     cell: str
     stage: Stage
@@ -59,6 +59,7 @@ class Running:
     grant: TestGrant | None = None
     started: float = 0.0
     seconds: float = 0.0
+    weight: float = 1.0
     losses: int = 0
     epochs: dict[int, EpochRecord] = field(default_factory=dict)
 
@@ -104,10 +105,10 @@ def trial_record(
         seed=running.setting.seed,
         state=state,
         key=running.setting.key,
-        duplicate_of=None if twin is None else f"{twin.cell}/{twin.stage}-{twin.trial}",
+        duplicate_of=None if twin is None else _twin_name(twin, sweep),
         config=dict(running.setting.settings),
         epochs=epochs,
-        device_seconds=running.seconds,
+        device_seconds=running.seconds * running.weight,
         wait_seconds=sum(epoch.metrics.get("time/data_wait_s", 0.0) for epoch in epochs),
         started=running.started,
         finished=time.time(),
@@ -116,6 +117,12 @@ def trial_record(
         versions=versions,
         **measured,
     )
+
+
+def _twin_name(twin: TrialRecord, sweep: str) -> str:
+    """CELL/STAGE-NUMBER, after the name of the sweep where that is another one."""
+    name = f"{twin.cell}/{twin.stage}-{twin.trial}"
+    return name if twin.sweep == sweep else f"{twin.sweep}/{name}"
 
 
 def keep_newest_checkpoint(folder: Path) -> Path | None:
