@@ -129,7 +129,7 @@ class TrialConfig:
     `train.*`, `confirm.*`). `digest` is the source digest of the data and `store` the folder that
     holds the packed files on this node, so a worker need not read the source again. `folder` is
     where this lease writes its checkpoint and predictions. `device` is `cpu` or `cuda`; `threads`
-    the CPU threads of torch.
+    the CPU threads of torch. With `keep_weights` the training leaves its weights in `folder`.
     """
 
     id: TrialId
@@ -143,6 +143,7 @@ class TrialConfig:
     digest: str
     store: str
     grant: TestGrant | None = None
+    keep_weights: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This config as plain nested values."""

@@ -43,10 +43,9 @@ def read_costs(folder: Path) -> Costs | None:
 def costs_words(costs: Costs) -> str:
     """One sentence: the device-hours by owner, the idle slots, and what known values saved."""
     total = math.fsum(costs.device_seconds.values())
+    names = {**NAMES, "idle": "waiting for the driver"}
     parts = ", ".join(
-        f"{NAMES[owner]} {share:.0%}"
-        for owner, share in _shares(costs.device_seconds, total)
-        if owner != "idle"
+        f"{names[owner]} {share:.0%}" for owner, share in _shares(costs.device_seconds, total)
     )
     words = f"{hours(total)} device-hours" + (f" ({parts})" if parts else "")
     idle = costs.slot_seconds["idle"]

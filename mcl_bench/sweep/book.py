@@ -15,6 +15,7 @@ from mcl_bench.records import (
     CellWords,
     EpochRecord,
     RunError,
+    Stage,
     Tracker,
     TrialConfig,
     TrialName,
@@ -25,6 +26,8 @@ from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.ledger import Ledger
 from mcl_bench.sweep.plan import CellPlan
+from mcl_bench.sweep.quota import keep_weights
+from mcl_bench.sweep.reuse import KnownTrials
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.trials import Running, kept, tidy
 
@@ -88,6 +91,7 @@ class Book:
         self._write_table = write_table
         self._listener = listener
         self._next_table = 0.0
+        self._others: KnownTrials | None = None
         self.ledger = Ledger(folder.events())
         self._records = {
             (record.cell, record.stage, record.trial): record for record in folder.records()
@@ -105,9 +109,25 @@ class Book:
         """The record of a trial, if it has ended."""
         return self._records.get(name)
 
-    def twin(self, key: str) -> TrialRecord | None:
-        """The complete trial with this effective key, if there is one."""
-        return self._complete.get(key)
+    def know_others(self, *, metric: str) -> None:
+        """Take the search trials of other sweeps beside this one for known too."""
+        here = self.folder.path
+        self._others = KnownTrials(
+            here.parent,
+            without=here.name,
+            metric=metric,
+            note=lambda text: self.say("note", text=text),
+        )
+
+    def twin(self, key: str, *, stage: Stage) -> TrialRecord | None:
+        """The complete trial with this effective key, if there is one.
+
+        A search trial's may be another sweep's, whose name it then bears.
+        """
+        twin = self._complete.get(key)
+        if twin is not None or stage == "confirm" or self._others is None:
+            return twin
+        return self._others.get(key)
 
     def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
         """Open the sweep's and the cells' runs; close those that a crash left open."""
@@ -140,7 +160,10 @@ class Book:
         self._records[running.name] = record
         if record.state == "complete":
             self._complete[record.key] = record
-        tidy(self.folder.trial(*running.name))
+        folder = self.folder.trial(*running.name)
+        tidy(folder)
+        if running.keeps_weights:
+            keep_weights(folder.parent, folder)
         self.tell(running, record)
         if time.monotonic() > self._next_table:
             self._rebuild_table()

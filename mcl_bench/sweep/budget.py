@@ -7,35 +7,30 @@ estimated from the trials that are complete. Where nothing is left, running tria
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
-from mcl_bench.records import TrialRecord
+from mcl_bench.records import Stage
 from mcl_bench.spec import BudgetSpec, Cell
 from mcl_bench.sweep.ledger import Ledger
-from mcl_bench.sweep.plan import Plan
+from mcl_bench.sweep.plan import Ask, Plan
 from mcl_bench.sweep.trials import Running
 
 SPARE = 1.1
 """So many times what confirming is estimated to take is kept for it."""
 
+SPARE_SECONDS = 5.0
+"""And so much more, in which a worker starts anew, or trials leave."""
+
 HOUR = 3600.0
 
 
-@dataclass(kw_only=True)
-class _Mean:
-    """A mean that grows."""
+class Job(NamedTuple):
+    """A trial that takes so many more seconds of a slot."""
 
-    sum: float = 0.0
-    count: int = 0
-
-    def add(self, value: float) -> None:
-        self.sum += value
-        self.count += 1
-
-    @property
-    def value(self) -> float:
-        return self.sum / self.count if self.count else 0.0
+    cell: str
+    stage: Stage
+    seconds: float
 
 
 class Budget:
@@ -47,26 +42,16 @@ class Budget:
         *,
         cells: Iterable[Cell],
         ledger: Ledger,
-        records: Iterable[TrialRecord],
     ) -> None:
         self.limits = limits(spec)
         self._ledger = ledger
         self._growth = {cell.id: confirm_growth(cell) for cell in cells}
-        self._means: dict[tuple[str, str], _Mean] = {}
-        for record in records:
-            self.learn(record)
 
     @property
     def closed(self) -> bool:
         """Whether this budget has closed the search before, and has not been raised since."""
         before = self._ledger.limits
         return before is not None and not is_raised(before, self.limits)
-
-    def learn(self, record: TrialRecord) -> None:
-        """Take in how long a trial took that has ended."""
-        if record.state == "complete":
-            mean = self._means.setdefault((record.cell, record.stage), _Mean())
-            mean.add(record.device_seconds)
 
     def over(self, clock: float | None = None) -> bool:
         """Whether nothing is left of it at this moment, or at the last event."""
@@ -75,38 +60,40 @@ class Budget:
     def closes(
         self,
         plan: Plan,
-        live: Iterable[Running],
+        live: Collection[Running],
         *,
         weights: Mapping[str, float],
         clock: float,
     ) -> bool:
-        """Whether one more search trial would leave too little to confirm all cells.
+        """Whether the search trial that comes next would leave too little to confirm all cells.
 
         `live` are the running trials, `weights` the devices that a trial of each cell holds.
         """
-        if not self.limits:
+        step = plan.next_step()
+        if not self.limits or not isinstance(step, Ask):
             return False
         running = [
-            (self._remaining(trial, weights[trial.cell], clock), weights[trial.cell])
+            Job(
+                trial.cell,
+                trial.stage,
+                self._seconds(trial.cell, trial.stage) - self._ledger.held(trial.name, clock),
+            )
             for trial in live
         ]
+        running.append(Job(step.cell, "search", self._seconds(step.cell, "search")))
         owed = [
-            (self._length(cell.id, "confirm") / weights[cell.id], weights[cell.id])
+            Job(cell.id, "confirm", self._seconds(cell.id, "confirm"))
             for cell in plan.cells.values()
-            for _ in range(cell.unconfirmed() if not cell.asks else cell.seeds)
+            for _ in range(cell.seeds if cell.asks else cell.unconfirmed())
         ]
-        asking = [cell.id for cell in plan.cells.values() if cell.asks]
-        longest = max(asking, key=lambda cell: self._length(cell, "search"))
-        owed.append((self._length(longest, "search") / weights[longest], weights[longest]))
         need = {
-            "device_hours": sum(seconds * weight for seconds, weight in [*running, *owed]),
-            "hours": makespan(
-                (seconds for seconds, _ in running),
-                (seconds for seconds, _ in owed),
-                slots=self._ledger.slots,
+            "device_hours": sum(
+                max(0.0, job.seconds) * weights[job.cell] for job in [*running, *owed]
             ),
+            "hours": makespan(running, owed, slots=self._ledger.slots),
         }
-        return any(seconds < SPARE * need[name] for name, seconds in self._left(clock).items())
+        left = self._left(clock)
+        return any(left[name] < SPARE * need[name] + SPARE_SECONDS for name in left)
 
     def _left(self, clock: float | None) -> dict[str, float]:
         """Seconds that are left, by the limit; only of those that are set."""
@@ -114,19 +101,15 @@ class Budget:
         used = {"hours": costs.wall_seconds, "device_hours": sum(costs.device_seconds.values())}
         return {name: HOUR * limit - used[name] for name, limit in self.limits.items()}
 
-    def _length(self, cell: str, stage: str) -> float:
-        """The device-seconds that a trial takes; 0 while none is known.
+    def _seconds(self, cell: str, stage: Stage) -> float:
+        """The slot-seconds that a trial takes; 0 while none is known.
 
         A confirm trial takes what a search trial does, and more where it trains on more images.
         """
-        own = self._means.get((cell, stage), _Mean())
-        if own.count or stage == "search":
-            return own.value
-        return self._growth[cell] * self._length(cell, "search")
-
-    def _remaining(self, trial: Running, weight: float, clock: float) -> float:
-        spent = trial.seconds + self._ledger.pending(trial.name, clock)
-        return max(0.0, self._length(trial.cell, trial.stage) / weight - spent)
+        known = self._ledger.length(cell, stage)
+        if known is not None or stage == "search":
+            return known or 0.0
+        return self._growth[cell] * self._seconds(cell, "search")
 
 
 def limits(spec: BudgetSpec) -> dict[str, float]:
@@ -147,17 +130,30 @@ def confirm_growth(cell: Cell) -> float:
     return 1 / (1 - share) if refit and isinstance(share, float) else 1.0
 
 
-def makespan(running: Iterable[float], owed: Iterable[float], *, slots: int) -> float:
-    """The seconds until all is done: what runs, then what is owed, the longest first.
+def makespan(running: Iterable[Job], owed: Iterable[Job], *, slots: int) -> float:
+    """The seconds until all is done: what runs, each in a slot of its own, then what is owed.
 
-    `running` are the seconds that running trials still take, each in a slot of its own.
+    A cell's owed trials begin when its search has ended, the longest first.
     """
-    loads = sorted(running, reverse=True)
-    loads += [0.0] * (max(1, slots) - len(loads))
-    heapq.heapify(loads)
-    for seconds in sorted(owed, reverse=True):
-        heapq.heapreplace(loads, loads[0] + seconds)
-    return max(loads)
+    free = [0.0] * max(1, slots)
+    searched: dict[str, float] = {}
+    for job in running:
+        ends = _place(free, max(0.0, job.seconds))
+        if job.stage == "search":
+            searched[job.cell] = max(searched.get(job.cell, 0.0), ends)
+    for begins, seconds in sorted((searched.get(job.cell, 0.0), -job.seconds) for job in owed):
+        _place(free, -seconds, begins=begins)
+    return max(free)
+
+
+def _place(free: list[float], seconds: float, *, begins: float = 0.0) -> float:
+    """When a trial ends that takes the slot which is free first, and begins no sooner than that.
+
+    `free` is a heap of the moments at which slots are free.
+    """
+    ends = max(free[0], begins) + seconds
+    heapq.heapreplace(free, ends)
+    return ends
 
 
 def shortfalls(spec: BudgetSpec, *, wall_seconds: float, device_seconds: float) -> list[str]:

@@ -21,10 +21,10 @@ from mcl_bench.records import (
 )
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
-from mcl_bench.sweep.budget import Budget
 from mcl_bench.sweep.cluster import threads
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.ledger import device_weight
+from mcl_bench.sweep.limits import Limits
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
 from mcl_bench.sweep.studies import Studies
@@ -55,18 +55,11 @@ class Driver:
         self._versions = installed()
         self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
         self._resources: Resources = {}
-        self._weights: dict[str, float] = {}
         self._live: dict[str, Running] = {}
-        self._budget = Budget(
-            experiment.spec.budget,
-            cells=experiment.cells,
-            ledger=book.ledger,
-            records=book.records,
+        self.limits = Limits(
+            experiment.spec.budget, cells=experiment.cells, book=book, plan=self.plan
         )
-        if self._budget.closed:
-            self.plan.close()
         self.stopping = False
-        self.out_of_budget = False
         self.fault: UserError | None = None
 
     @property
@@ -77,17 +70,7 @@ class Driver:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to run, or nothing of the budget to run it with."""
-        return self._supply.finished or self._budget.over()
-
-    @property
-    def state(self) -> str:
-        """How the sweep stands if it ends here."""
-        states = {cell.state() for cell in self.plan.cells.values()}
-        if self.stopping and not self.out_of_budget:
-            return "interrupted"
-        if "failed" in states:
-            return "failed"
-        return "complete" if states <= {"complete"} and not self.plan.short else "budget"
+        return self._supply.finished or self.limits.over
 
     @property
     def stop_file(self) -> Path:
@@ -124,14 +107,11 @@ class Driver:
         once.
         """
         self._resources = resources
-        self._weights = {cell: device_weight(needs) for cell, needs in resources.items()}
-        self._book.say(
-            "drive",
-            slots=slots,
-            devices=self._weights,
-            closed=self.plan.short and not self.plan.asks,
-        )
+        weights = {cell: device_weight(needs) for cell, needs in resources.items()}
+        self.limits.begin(slots=slots, weights=weights)
         self.stop_file.unlink(missing_ok=True)
+        if self._experiment.spec.search.reuse:
+            self._book.know_others(metric=self._metric)
         for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
             assert record is not None, "only trials whose end is recorded come back"
@@ -140,15 +120,15 @@ class Driver:
 
     def next(self) -> Launch | Finished | None:
         """The next trial to place; None while only running trials are left, or while they leave."""
-        while not self.mind_budget():
-            self._close_search()
+        while not self.mind_limits():
+            self.limits.close_search(self._live.values())
             running = self._supply.next()
             if isinstance(running, Finished):
                 return running
             if isinstance(running, Wait):
                 return None
             key = running.setting.key
-            twin = self._book.twin(key)
+            twin = self._book.twin(key, stage=running.stage)
             if twin is not None:
                 self._duplicate(running, twin)
             elif any(live.setting.key == key for live in self._live.values()):
@@ -157,12 +137,13 @@ class Driver:
                 return self._launch(running)
         return None
 
-    def mind_budget(self) -> bool:
+    def mind_limits(self) -> bool:
         """Whether the budget is spent; if so, running trials are told to leave."""
-        if not self.out_of_budget and self._budget.over(time.monotonic()):
-            self.out_of_budget = True
+        if self.stopping:
+            return self.limits.spent
+        if self.limits.look(live=self._live.values(), waiting=self._supply.waiting):
             self.stop()
-        return self.out_of_budget
+        return self.limits.spent
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
         """Hear of an epoch or of a trial's end. What comes from a lost lease is dropped."""
@@ -208,20 +189,11 @@ class Driver:
         open_runs = [*self._live.values(), *self._supply.waiting]
         self._book.end(state, cells=self.plan.cells.values(), open_runs=open_runs)
 
-    def _close_search(self) -> None:
-        """Ask no more search trials, if what is left of the budget is for confirming all cells."""
-        clock = time.monotonic()
-        if self.plan.asks and self._budget.closes(
-            self.plan, self._live.values(), weights=self._weights, clock=clock
-        ):
-            self.plan.close()
-            self._book.say("close", limits=self._budget.limits)
-
     def _launch(self, running: Running) -> Launch:
         config = self._config(running, lease=secrets.token_hex(4))
         run_id = self._book.start_run(running, config)
         self._live[config.lease] = running
-        running.weight = self._weights[running.cell]
+        running.weight = device_weight(self._resources[running.cell])
         running.started = running.started or time.time()
         self._book.say("launch", running, lease=config.lease, run_id=run_id)
         checkpoint = keep_newest_checkpoint(self._book.folder.trial(*running.name))
@@ -258,6 +230,7 @@ class Driver:
             digest=setting.digest,
             store=str(self._store),
             grant=grant,
+            keep_weights=running.keeps_weights,
         )
 
     def _catch_up(self, running: Running, record: EpochRecord, *, pid: int) -> None:
@@ -313,7 +286,6 @@ class Driver:
             state, cause = "failed", "its look is not the one written in looks.jsonl"
         record = self._record(running, state, cause=cause)
         self._book.finish(running, record)
-        self._budget.learn(record)
         self._stand(running, record)
         for parked in self._supply.unpark(running.setting.key):
             if state == "complete":

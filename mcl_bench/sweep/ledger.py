@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from mcl_bench.records import Costs, Owner, TrialName
+from mcl_bench.records import Costs, Owner, Stage, TrialName
 
 OWNERS: tuple[Owner, ...] = get_args(Owner)
 """Every owner, in the order in which people read them."""
@@ -34,10 +34,18 @@ OWNER_AT_END: Mapping[str, Owner] = {
 """Whom what a trial trained belongs to, by the state in which it ended; else to `training`."""
 
 
+OF_FAILURE = frozenset({"oom"})
+"""The kinds of cause for which a trial starts again although it failed by itself."""
+
+
 @dataclass(kw_only=True)
 class _Trial:
-    """A trial that has not been told: what it has trained, and what a lost lease took with it."""
+    """A trial that has not been told: what it has trained, and what a lost lease took with it.
 
+    `held` are the slot-seconds of its leases that have ended.
+    """
+
+    held: float = 0.0
     trained: float = 0.0
     trained_devices: float = 0.0
     epochs: int = 0
@@ -51,11 +59,13 @@ class _Trial:
 class _Lease:
     """A slot that a trial holds; what came before `mark` has its owner.
 
-    `unrecorded` is what a step without an epoch trained.
+    `held` are the trial's slot-seconds until then, `unrecorded` is what a step without an epoch
+    trained.
     """
 
     mark: float
     weight: float
+    held: float
     told: bool = False
     unrecorded: float = 0.0
     ended: bool = False
@@ -70,6 +80,7 @@ class Ledger:
         self._wall = self._driven = 0.0
         self._duplicates = 0
         self._saved = 0.0
+        self._lengths: dict[tuple[str, Stage], list[float]] = {}
         self._trials: dict[TrialName, _Trial] = {}
         self._leases: dict[TrialName, _Lease] = {}
         self._slots: int | None = None
@@ -105,10 +116,15 @@ class Ledger:
         elif "trial" in event:
             self._hear_trial(kind, (event["cell"], event["stage"], event["trial"]), event)
 
-    def pending(self, name: TrialName, clock: float) -> float:
-        """The seconds until `clock` of a trial that holds a slot, since it last told something."""
+    def length(self, cell: str, stage: Stage) -> float | None:
+        """The mean slot-seconds of a complete trial, all its leases together; None before one."""
+        total, count = self._lengths.get((cell, stage), (0.0, 0))
+        return total / count if count else None
+
+    def held(self, name: TrialName, clock: float) -> float:
+        """The slot-seconds until `clock` of a trial that holds a slot."""
         lease = self._leases.get(name)
-        return 0.0 if lease is None else max(0.0, clock - lease.mark)
+        return 0.0 if lease is None else lease.held + max(0.0, clock - lease.mark)
 
     def costs(self, *, clock: float | None = None, live: bool = False) -> Costs:
         """The costs until `clock`, by default until the last event.
@@ -145,12 +161,14 @@ class Ledger:
         trial = self._trials.setdefault(name, _Trial())
         if kind == "launch":
             self._leave(name, trial)
-            self._leases[name] = _Lease(mark=self._now, weight=self._weights.get(name[0], 1.0))
+            weight = self._weights.get(name[0], 1.0)
+            self._leases[name] = _Lease(mark=self._now, weight=weight, held=trial.held)
             self._widen()
         elif kind in {"report", "spend"}:
             self._step(name, trial, event)
         elif kind in {"relaunch", "interrupt"}:
-            self._leave(name, trial, owner="failure" if event.get("failed") else "preemption")
+            failed = event["cause"].partition(":")[0] in OF_FAILURE
+            self._leave(name, trial, owner="failure" if failed else "preemption")
         elif kind == "duplicate":
             trial.saved = event["saved"]
 
@@ -200,6 +218,7 @@ class Ledger:
         trial.blame = owner
         seconds = self._now - lease.mark
         self._own(lease, owner, seconds)
+        trial.held = lease.held
         trial.lost += seconds
         trial.lost_devices += seconds * lease.weight
         if owner == "failure":
@@ -214,6 +233,10 @@ class Ledger:
         if lease is not None:
             untold = state == "failed" and not lease.ended
             self._own(lease, "failure" if untold else "idle", self._now - lease.mark)
+            if state == "complete":
+                length = self._lengths.setdefault(name[:2], [0.0, 0])
+                length[0] += lease.held
+                length[1] += 1
         if trial is None:
             return
         owner = OWNER_AT_END.get(state, "training")
@@ -224,6 +247,7 @@ class Ledger:
 
     def _own(self, lease: _Lease, owner: Owner, seconds: float) -> None:
         self._held += seconds
+        lease.held += seconds
         self._slot[owner] += seconds
         self._device[owner] += seconds * lease.weight
 

@@ -125,7 +125,7 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             outlets.listener({"event": "note", "text": note})
-        return _outcome(driver, book, driver.state)
+        return _outcome(driver, book, _state(driver))
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
@@ -134,8 +134,8 @@ def _run(
     for note in notes(driver.plan, studies, book):
         book.say("note", text=note)
     if driver.finished:  # an earlier driver died between its last trial and its end
-        driver.end(driver.state)
-        return _outcome(driver, book, driver.state)
+        driver.end(_state(driver))
+        return _outcome(driver, book, _state(driver))
     return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
 
 
@@ -167,8 +167,18 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
             driver.stopping = True
         if driver.fault is not None:
             raise driver.fault
-        driver.end(driver.state)
-    return driver.state
+        driver.end(_state(driver))
+    return _state(driver)
+
+
+def _state(driver: Driver) -> str:
+    """How the sweep stands if it ends here."""
+    states = {cell.state() for cell in driver.plan.cells.values()}
+    if driver.stopping and not driver.limits.spent:
+        return "interrupted"
+    if "failed" in states:
+        return "failed"
+    return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
 
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:

@@ -18,8 +18,11 @@ from mcl_bench.records import (
 )
 from mcl_bench.sweep.settings import Setting
 
-KEPT = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
-"""What a trial leaves beside its log when its checkpoints are deleted."""
+TOLD = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
+"""What a finished trial leaves beside its log for people, who find it with its run too."""
+
+WEIGHTS = "weights.safetensors"
+"""What a cell's confirm seed 0 leaves: the state of its network and of its loss."""
 
 CHECKPOINT = "checkpoint.pt"
 """The file that a lease writes its checkpoint to."""
@@ -62,6 +65,11 @@ class Running:
     weight: float = 1.0
     losses: int = 0
     epochs: dict[int, EpochRecord] = field(default_factory=dict)
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether it leaves its weights: the first seed that a cell is confirmed with."""
+        return self.of is not None and self.k == 0
 
     @property
     def name(self) -> TrialName:
@@ -138,12 +146,12 @@ def keep_newest_checkpoint(folder: Path) -> Path | None:
 def tidy(folder: Path) -> None:
     """Keep what a finished trial leaves, beside its log; delete its leases' folders."""
     for lease in [path for path in folder.glob("*") if path.is_dir()]:
-        for name in KEPT:
+        for name in (*TOLD, WEIGHTS):
             if (lease / name).exists():
                 (lease / name).replace(folder / name)
         shutil.rmtree(lease)
 
 
 def kept(folder: Path) -> list[Path]:
-    """The files that a finished trial has left."""
-    return [folder / name for name in KEPT if (folder / name).exists()]
+    """The files for people that a finished trial has left."""
+    return [folder / name for name in TOLD if (folder / name).exists()]

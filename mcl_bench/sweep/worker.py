@@ -145,7 +145,14 @@ class TrialWorker(tune.Trainable):
         if time.monotonic() - self._saved < SAVE_SECONDS:
             return False
         self._saved = time.monotonic()
-        return True
+        return not self._full()
+
+    def _full(self) -> bool:
+        """Whether there is no room for another trial's checkpoint, and this one has none yet."""
+        if not Path(self._config["full"]).exists():
+            return False
+        folder = Path(json.loads(self._config["trial"])["folder"])
+        return not any(folder.parent.glob("*/checkpoint.pt"))
 
     def _stopped(self) -> bool:
         """Whether the driver has said stop: a file, which every node that runs trials can see."""

@@ -22,6 +22,7 @@ from mcl_bench.training.checkpoint import (
     installed_versions,
     read_checkpoint,
     write_checkpoint,
+    write_weights,
 )
 from mcl_bench.training.epoch import Diverged, EpochSums
 from mcl_bench.training.evaluation import Evaluation, Watch, evaluate
@@ -178,6 +179,12 @@ class Training(Iterator[EpochRecord]):
         if self.finished and self._inputs.test is not None:
             # The checkpoint may come from another lease, whose folder keeps the answers.
             self._judge_on_test()
+        if self.finished and self.config.keep_weights:
+            self._write_weights()
+
+    def _write_weights(self) -> None:
+        path = Path(self.config.folder) / "weights.safetensors"
+        write_weights(path, network=self.network, objective=self.objective)
 
     def _obey(self) -> None:
         word = self._control()
@@ -243,6 +250,8 @@ class Training(Iterator[EpochRecord]):
         epoch = self._sums.epoch
         last = epoch == self.spec.train.epochs
         scores = self._validation_scores() | self._test_scores(last=last)
+        if last and self.config.keep_weights:
+            self._write_weights()
         self._count_seconds()
         return EpochRecord(
             epoch=epoch,

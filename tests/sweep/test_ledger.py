@@ -112,7 +112,7 @@ def test_work_that_is_done_again_after_a_failure_is_the_failures() -> None:
     history.launch()
     history.report(1, 10.0)
     history.say("spend", A, after=4.0, seconds=4.0, spent={})
-    history.say("relaunch", A, cause="out of memory", failed=True)
+    history.say("relaunch", A, cause="oom: no memory")
     history.launch()
     history.report(1, 10.0)
     history.report(2, 10.0)
@@ -233,7 +233,8 @@ def test_in_any_history_the_owners_add_up_to_the_slots_time_and_none_owes(
         elif kind == "spend":
             history.say(kind, name, after=after, seconds=seconds, spent=spent)
         elif kind == "lose":
-            history.say("relaunch", name, after=after, failed=state == "failed")
+            cause = "oom: full" if state == "failed" else "worker lost"
+            history.say("relaunch", name, after=after, cause=cause)
         elif kind == "tell":
             history.say(kind, name, after=after, state=state)
         elif kind == "duplicate":
