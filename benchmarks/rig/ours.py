@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mcl_bench import data, results, training
 from mcl_bench.records import (
     CellWords,
+    Costs,
     EpochRecord,
     Inventory,
     Tracker,
@@ -63,6 +64,7 @@ class IdleTraining:
         self._trial = trial
         self._work = work
         self.records: list[EpochRecord] = []
+        self.spent = training.Spent()
 
     @property
     def finished(self) -> bool:
@@ -132,7 +134,7 @@ class NoTracker:
     def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
         """Kept nowhere."""
 
-    def finish_sweep(self, *, state: str) -> None:
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
         """Kept nowhere."""
 
     def inventory(self) -> Inventory:

@@ -21,6 +21,8 @@ from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.cluster import threads
 from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.ledger import device_weight
+from mcl_bench.sweep.limits import Limits
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
 from mcl_bench.sweep.studies import Studies
@@ -52,6 +54,9 @@ class Driver:
         self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
         self._resources: Resources = {}
         self._live: dict[str, Running] = {}
+        self.limits = Limits(
+            experiment.spec.budget, cells=experiment.cells, book=book, plan=self.plan
+        )
         self.stopping = False
         self.fault: UserError | None = None
 
@@ -62,8 +67,8 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to run."""
-        return self._supply.finished
+        """Whether nothing is left to run, or nothing of the budget to run it with."""
+        return self._supply.finished or self.limits.over
 
     @property
     def stop_file(self) -> Path:
@@ -92,13 +97,18 @@ class Driver:
             (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
         )
 
-    def begin(self, resources: Resources) -> None:
+    def begin(self, resources: Resources, *, slots: int = 1) -> None:
         """Start, or go on: take up what an earlier driver left running.
 
-        `resources` are what a trial of each cell is given of this cluster.
+        `resources` are what a trial of each cell is given of this cluster, `slots` how many run at
+        once.
         """
         self._resources = resources
+        weights = {cell: device_weight(needs) for cell, needs in resources.items()}
+        self.limits.begin(slots=slots, weights=weights)
         self.stop_file.unlink(missing_ok=True)
+        if self._experiment.spec.search.reuse:
+            self._book.know_others(metric=self._metric)
         for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
             assert record is not None, "only trials whose end is recorded come back"
@@ -106,21 +116,31 @@ class Driver:
             self._stand(running, record)
 
     def next(self) -> Launch | Finished | None:
-        """The next trial to place; None while only running trials are left."""
-        while True:
+        """The next trial to place; None while only running trials are left, or while they leave."""
+        while not self.mind_limits():
+            self.limits.close_search(self._live.values())
             running = self._supply.next()
             if isinstance(running, Finished):
                 return running
             if isinstance(running, Wait):
                 return None
             key = running.setting.key
-            twin = self._book.twin(key)
+            twin = self._book.twin(key, stage=running.stage)
             if twin is not None:
                 self._duplicate(running, twin)
             elif any(live.setting.key == key for live in self._live.values()):
                 self._supply.park(running)
             else:
                 return self._launch(running)
+        return None
+
+    def mind_limits(self) -> bool:
+        """Whether the budget is spent; if so, running trials are told to leave."""
+        if self.stopping:
+            return self.limits.spent
+        if self.limits.look(live=self._live.values(), waiting=self._supply.waiting):
+            self.stop()
+        return self.limits.spent
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
         """Hear of an epoch or of a trial's end. What comes from a lost lease is dropped."""
@@ -130,11 +150,13 @@ class Driver:
             return "stop"
         running.seconds += result["seconds"]
         pid = result["pid"]
+        took = {"seconds": result["seconds"], "spent": json.loads(result.get("spent", "{}"))}
         for plain in json.loads(result["earlier"]):
             self._catch_up(running, EpochRecord(**plain), pid=pid)
         if "record" in result:
             record = EpochRecord(**json.loads(result["record"]))
-            return self._epoch(running, lease, record, seconds=result["seconds"], pid=pid)
+            return self._epoch(running, lease, record, took=took, pid=pid)
+        self._book.say("spend", running, **took, pid=pid)
         if result["outcome"] == "interrupted":
             self.on_lost(lease, cause="pre-empted", counted=False)
             return "stop"
@@ -168,6 +190,7 @@ class Driver:
         config = self._config(running, lease=secrets.token_hex(4))
         run_id = self._book.start_run(running, config)
         self._live[config.lease] = running
+        running.weight = device_weight(self._resources[running.cell])
         running.started = running.started or time.time()
         self._book.say("launch", running, lease=config.lease, run_id=run_id)
         checkpoint = keep_newest_checkpoint(self._book.folder.trial(*running.name))
@@ -204,6 +227,7 @@ class Driver:
             digest=setting.digest,
             store=str(self._store),
             grant=grant,
+            keep_weights=running.keeps_weights,
         )
 
     def _catch_up(self, running: Running, record: EpochRecord, *, pid: int) -> None:
@@ -218,7 +242,13 @@ class Driver:
         self._book.say("report", running, epoch=record.epoch, value=value, seconds=0.0, pid=pid)
 
     def _epoch(
-        self, running: Running, lease: str, record: EpochRecord, *, seconds: float, pid: int
+        self,
+        running: Running,
+        lease: str,
+        record: EpochRecord,
+        *,
+        took: Mapping[str, Any],
+        pid: int,
     ) -> Decision:
         """Record an epoch everywhere, then its event; decide whether the trial goes on."""
         if record.epoch not in running.epochs:
@@ -234,7 +264,7 @@ class Driver:
                 running.cell, running.number, epoch=record.epoch, value=value
             )
             reach("after-report")
-        self._book.say("report", running, epoch=record.epoch, value=value, seconds=seconds, pid=pid)
+        self._book.say("report", running, epoch=record.epoch, value=value, **took, pid=pid)
         if search and not finite:
             self._end(running, lease, "diverged", cause=f"{self._metric} is {value}")
         elif record.last:
@@ -264,6 +294,7 @@ class Driver:
         """Tell a trial the value of a complete trial with the same effective key."""
         running.started = time.time()
         self._book.start_run(running, self._config(running, lease=""))
+        self._book.say("duplicate", running, saved=twin.device_seconds)
         record = self._record(running, "duplicate", twin=twin)
         self._book.finish(running, record)
         self._stand(running, record)

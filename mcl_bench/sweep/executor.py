@@ -37,6 +37,7 @@ class DriverSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config; None while all slots are taken or nothing can start yet."""
+        self._driver.mind_limits()  # Tune asks again and again while trials run
         if self._given >= TRIALS_PER_TUNER or self._driver.stopping:
             return str(Searcher.FINISHED)
         if len(self._leases) >= self._slots:
@@ -56,6 +57,7 @@ class DriverSearcher(Searcher):
             "trial": json.dumps(step.trial.to_dict()),
             "checkpoint": step.checkpoint,
             "stop": str(self._driver.stop_file),
+            "full": str(self._driver.limits.quota.full_file),
             "resources": dict(step.resources),
         }
 

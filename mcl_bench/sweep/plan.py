@@ -63,12 +63,14 @@ class CellPlan:
     """One cell: how many trials and seeds it owes, and what it has.
 
     `trials` and `seeds` are totals. `confirm` is keyed by (search trial, number of the seed).
+    Where a budget has `closed` the search no further trial is asked, and the best is confirmed.
     """
 
     id: str
     trials: int
     seeds: int
     minimise: bool
+    closed: bool = False
     search: dict[int, Standing] = field(default_factory=dict)
     confirm: dict[tuple[int, int], Standing] = field(default_factory=dict)
     _searching: set[int] = field(default_factory=set)
@@ -79,9 +81,24 @@ class CellPlan:
         """How many of its trials have been asked and have not ended."""
         return len(self._searching) + len(self._confirming)
 
+    @property
+    def short(self) -> bool:
+        """Whether fewer search trials have been asked than the cell owes."""
+        return len(self.search) < self.trials
+
+    @property
+    def asks(self) -> bool:
+        """Whether a search trial is still to be asked."""
+        return self.short and not self.closed
+
+    def unconfirmed(self) -> int:
+        """How many seeds have not been given out for the search trial that is the best so far."""
+        best = self.best()
+        return sum((best, k) not in self.confirm for k in range(self.seeds))
+
     def next_step(self) -> Ask | Confirm | None:
         """What this cell can start now, or None."""
-        if len(self.search) < self.trials:
+        if self.asks:
             return Ask(cell=self.id)
         best = self.best()
         if best is None or self._searching:
@@ -111,11 +128,11 @@ class CellPlan:
 
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
-        if len(self.search) < self.trials or self._searching:
+        if self.asks or self._searching:
             return "search"
         best = self.best()
         if best is None:
-            return "failed"
+            return "search" if self.short else "failed"
         confirmed = [self.confirm.get((best, k)) for k in range(self.seeds)]
         if any(standing is None or standing.outcome == "running" for standing in confirmed):
             return "confirm"
@@ -175,6 +192,21 @@ class Plan:
             if step is not None:
                 return step
         return Wait() if any(cell.running for cell in self.cells.values()) else Finished()
+
+    @property
+    def asks(self) -> bool:
+        """Whether a search trial is still to be asked in any cell."""
+        return any(cell.asks for cell in self.cells.values())
+
+    @property
+    def short(self) -> bool:
+        """Whether any cell has been asked fewer search trials than it owes."""
+        return any(cell.short for cell in self.cells.values())
+
+    def close(self) -> None:
+        """Ask no further search trial in any cell: all are confirmed with what they have."""
+        for cell in self.cells.values():
+            cell.closed = True
 
     def asked(self, cell: str, number: int) -> None:
         """A search trial has been asked and is running from now on."""

@@ -128,7 +128,7 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             outlets.listener({"event": "note", "text": note})
-        return _outcome(driver, book, _final_state(driver))
+        return _outcome(driver, book, _state(driver))
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
@@ -137,8 +137,8 @@ def _run(
     for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
         book.say("note", text=note)
     if driver.finished:  # an earlier driver died between its last trial and its end
-        driver.end(_final_state(driver))
-        return _outcome(driver, book, _final_state(driver))
+        driver.end(_state(driver))
+        return _outcome(driver, book, _state(driver))
     return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
 
 
@@ -167,23 +167,27 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
             driver.end("interrupted")
             raise
         at_once = max(slots(needed, cluster) for needed in resources.values())
-        limit = experiment.spec.resources.max_concurrent
+        at_once = min(at_once, experiment.spec.resources.max_concurrent or at_once)
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(resources)
-                execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
+                driver.begin(resources, slots=at_once)
+                execute(driver, slots=at_once, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
         if driver.fault is not None:
             raise driver.fault
-        state = "interrupted" if driver.stopping else _final_state(driver)
-        driver.end(state)
-    return state
+        driver.end(_state(driver))
+    return _state(driver)
 
 
-def _final_state(driver: Driver) -> str:
-    whole = all(cell.state() == "complete" for cell in driver.plan.cells.values())
-    return "complete" if whole else "failed"
+def _state(driver: Driver) -> str:
+    """How the sweep stands if it ends here."""
+    states = {cell.state() for cell in driver.plan.cells.values()}
+    if driver.stopping and not driver.limits.spent:
+        return "interrupted"
+    if "failed" in states:
+        return "failed"
+    return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
 
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:

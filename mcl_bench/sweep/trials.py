@@ -18,8 +18,11 @@ from mcl_bench.records import (
 )
 from mcl_bench.sweep.settings import Setting
 
-KEPT = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
-"""What a trial leaves beside its log when its checkpoints are deleted."""
+TOLD = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
+"""What a finished trial leaves beside its log for people, who find it with its run too."""
+
+WEIGHTS = "weights.safetensors"
+"""What a cell's confirm seed 0 leaves: the state of its network and of its loss."""
 
 CHECKPOINT = "checkpoint.pt"
 """The file that a lease writes its checkpoint to."""
@@ -47,7 +50,7 @@ class Launch:
 
 @dataclass(kw_only=True)
 class Running:
-    """A trial that has been asked and has not ended."""
+    """A trial that has been asked and has not ended; `weight` is how many devices it holds."""
 
     cell: str
     stage: Stage
@@ -59,8 +62,14 @@ class Running:
     grant: TestGrant | None = None
     started: float = 0.0
     seconds: float = 0.0
+    weight: float = 1.0
     losses: int = 0
     epochs: dict[int, EpochRecord] = field(default_factory=dict)
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether it leaves its weights: the first seed that a cell is confirmed with."""
+        return self.of is not None and self.k == 0
 
     @property
     def name(self) -> TrialName:
@@ -104,10 +113,10 @@ def trial_record(
         seed=running.setting.seed,
         state=state,
         key=running.setting.key,
-        duplicate_of=None if twin is None else f"{twin.cell}/{twin.stage}-{twin.trial}",
+        duplicate_of=None if twin is None else _twin_name(twin, sweep),
         config=dict(running.setting.settings),
         epochs=epochs,
-        device_seconds=running.seconds,
+        device_seconds=running.seconds * running.weight,
         wait_seconds=sum(epoch.metrics.get("time/data_wait_s", 0.0) for epoch in epochs),
         started=running.started,
         finished=time.time(),
@@ -116,6 +125,12 @@ def trial_record(
         versions=versions,
         **measured,
     )
+
+
+def _twin_name(twin: TrialRecord, sweep: str) -> str:
+    """CELL/STAGE-NUMBER, after the name of the sweep where that is another one."""
+    name = f"{twin.cell}/{twin.stage}-{twin.trial}"
+    return name if twin.sweep == sweep else f"{twin.sweep}/{name}"
 
 
 def keep_newest_checkpoint(folder: Path) -> Path | None:
@@ -131,12 +146,12 @@ def keep_newest_checkpoint(folder: Path) -> Path | None:
 def tidy(folder: Path) -> None:
     """Keep what a finished trial leaves, beside its log; delete its leases' folders."""
     for lease in [path for path in folder.glob("*") if path.is_dir()]:
-        for name in KEPT:
+        for name in (*TOLD, WEIGHTS):
             if (lease / name).exists():
                 (lease / name).replace(folder / name)
         shutil.rmtree(lease)
 
 
 def kept(folder: Path) -> list[Path]:
-    """The files that a finished trial has left."""
-    return [folder / name for name in KEPT if (folder / name).exists()]
+    """The files for people that a finished trial has left."""
+    return [folder / name for name in TOLD if (folder / name).exists()]

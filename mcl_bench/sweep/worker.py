@@ -20,13 +20,52 @@ from ray import tune
 from mcl_bench.records import EpochRecord, TrialConfig, Word
 
 if TYPE_CHECKING:
-    from mcl_bench.training import Training
+    from mcl_bench.training import Spent, Training
 
 SAVE_SECONDS = float(os.environ.get("MCL_BENCH_SAVE_SECONDS", "60"))
 """How long a trial trains before it writes its next checkpoint."""
 
 STOP_SECONDS = 0.5
 """How often a running trial looks whether the driver has said stop."""
+
+
+class StepClock:
+    """Started with a step; `told` is what its seconds went to.
+
+    `setup` are those until the training is open, `wait` and `evaluation` those that the training
+    has counted since, and `carried` what its checkpoint's unfinished epoch had taken in another
+    lease. What is left of the step is training.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._setup = 0.0
+        self._carried = 0.0
+        self._wait = self._evaluation = 0.0
+        self._spent: Spent | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the step began."""
+        return time.monotonic() - self._began
+
+    def opened(self, spent: "Spent") -> None:
+        """The training has been opened in this step."""
+        self._setup = self.seconds
+        self._carried = spent.carried
+
+    def follow(self, spent: "Spent") -> None:
+        """The step goes on with the training that counts here."""
+        self._spent = spent
+        self._wait, self._evaluation = spent.wait, spent.evaluation
+
+    def told(self) -> dict[str, float]:
+        """The parts of the step so far that are known, in seconds; those of 0 are left out."""
+        parts = {"setup": self._setup, "carried": self._carried}
+        if self._spent is not None:
+            parts["wait"] = self._spent.wait - self._wait
+            parts["evaluation"] = self._spent.evaluation - self._evaluation
+        return {name: seconds for name, seconds in parts.items() if seconds > 0}
 
 
 class TrialWorker(tune.Trainable):
@@ -51,13 +90,15 @@ class TrialWorker(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; the last result of a trial carries `done`."""
-        began = time.monotonic()
+        clock = StepClock()
         trial = TrialConfig.from_dict(json.loads(self._config["trial"]))
         earlier: list[EpochRecord] = []
         try:
             if self._training is None:
                 self._training = self._open(trial)
+                clock.opened(self._training.spent)
                 earlier = list(self._training.records)
+            clock.follow(self._training.spent)
             record = earlier.pop() if self._training.finished else next(self._training)
             if not record.last and self._due():
                 self._training.write_checkpoint()
@@ -74,7 +115,8 @@ class TrialWorker(tune.Trainable):
         told = json.dumps([record.to_dict() for record in earlier])
         return {
             "lease": trial.lease,
-            "seconds": time.monotonic() - began,
+            "seconds": clock.seconds,
+            "spent": json.dumps(clock.told()),
             "earlier": told,
             "pid": os.getpid(),
             **ended,
@@ -103,7 +145,14 @@ class TrialWorker(tune.Trainable):
         if time.monotonic() - self._saved < SAVE_SECONDS:
             return False
         self._saved = time.monotonic()
-        return True
+        return not self._full()
+
+    def _full(self) -> bool:
+        """Whether there is no room for another trial's checkpoint, and this one has none yet."""
+        if not Path(self._config["full"]).exists():
+            return False
+        folder = Path(json.loads(self._config["trial"])["folder"])
+        return not any(folder.parent.glob("*/checkpoint.pt"))
 
     def _stopped(self) -> bool:
         """Whether the driver has said stop: a file, which every node that runs trials can see."""
