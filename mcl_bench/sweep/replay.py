@@ -116,7 +116,7 @@ class _Follower:
             self._tell(cell, event["trial"], event["state"], event["value"])
 
     def _opened(self, start: Event) -> Studies:
-        """The studies as the driver had them that started so, with the totals that it wrote then."""
+        """The studies as the driver had them that started so, with the totals it wrote then."""
         search = self._experiment.spec.search
         first: Mapping[str, int] = start.get("enqueue", {})
         studies = Studies(
