@@ -112,7 +112,9 @@ class Book:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
             record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
-            if record is not None and entry.state == "running":
+            if record is None:
+                continue
+            if entry.state == "running" or (record.state == "retried" != entry.state):
                 self._close_run(record)
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
@@ -136,14 +138,14 @@ class Book:
         self._records[running.name] = record
         if record.state == "complete":
             self._complete[record.key] = record
-        tidy(self.folder.trial(*running.name))
         self.tell(running, record)
         if time.monotonic() > self._next_table:
             self._rebuild_table()
             reach("after-table")
 
     def tell(self, running: Running, record: TrialRecord) -> None:
-        """What follows a trial's line in `records.jsonl`: Optuna, then the tracker."""
+        """What follows a trial's line in `records.jsonl`: its files, Optuna, then the tracker."""
+        tidy(self.folder.trial(*running.name))
         if record.state not in {"complete", "pruned"}:
             self._studies.note(*running.name, state=record.state)
         if record.duplicate_of is not None:

@@ -19,6 +19,9 @@ Outcome = TrialState | Literal["running"]
 COMPLETE: frozenset[str] = frozenset({"complete", "duplicate"})
 """The outcomes that carry a value."""
 
+OPEN: frozenset[str] = frozenset({"running", "retried"})
+"""The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
@@ -74,13 +77,13 @@ class CellPlan:
 
     def next_step(self) -> Ask | Confirm | None:
         """What this cell can start now, or None."""
-        if len(self.search) < self.trials:
+        if self._count_asked() < self.trials:
             return Ask(cell=self.id)
         best = self.best()
         if best is None or self._searching():
             return None
         for k in range(self.seeds):
-            if (best, k) not in self.confirm:
+            if (best, k) not in self.confirm or self.confirm[best, k].outcome == "retried":
                 return Confirm(cell=self.id, of=best, k=k)
         return None
 
@@ -100,17 +103,17 @@ class CellPlan:
 
     def share(self) -> float:
         """The share of this cell's work that has been given out."""
-        return (len(self.search) + len(self.confirm)) / (self.trials + self.seeds)
+        return (self._count_asked() + len(self.confirm)) / (self.trials + self.seeds)
 
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
-        if len(self.search) < self.trials or self._searching():
+        if self._count_asked() < self.trials or self._searching():
             return "search"
         best = self.best()
         if best is None:
             return "failed"
         confirmed = [self.confirm.get((best, k)) for k in range(self.seeds)]
-        if any(standing is None or standing.outcome == "running" for standing in confirmed):
+        if any(standing is None or standing.outcome in OPEN for standing in confirmed):
             return "confirm"
         whole = all(standing and standing.outcome in COMPLETE for standing in confirmed)
         return "complete" if whole else "failed"
@@ -120,11 +123,16 @@ class CellPlan:
         best = self.best()
         if best is None:
             ended = Counter(standing.outcome for standing in self.search.values())
+            del ended["retried"]
             return f"no search trial is complete ({_counted(ended)})"
         confirmed = [self.confirm[best, k] for k in range(self.seeds)]
         whole = sum(standing.outcome in COMPLETE for standing in confirmed)
         ended = Counter(standing.outcome for standing in confirmed)
         return f"{whole} of {self.seeds} confirm trials are complete ({_counted(ended)})"
+
+    def _count_asked(self) -> int:
+        """The search trials that have been asked; one that was retried counts with its second."""
+        return sum(standing.outcome != "retried" for standing in self.search.values())
 
     def _searching(self) -> bool:
         return self.running > 0 and any(s.outcome == "running" for s in self.search.values())

@@ -13,7 +13,8 @@ from mcl_bench import __version__
 from mcl_bench.records import DataError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import connected, slots, trial_resources
+from mcl_bench.sweep.cluster import alone, connected, nodes, slots, trial_resources
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
@@ -88,7 +89,8 @@ def run_sweep(
                 f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
                 remedy="put the file back from a copy, or start the sweep afresh with --new",
             )
-        return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
+        with disk_told():
+            return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except UserError:
         folder.discard()
         raise
@@ -161,12 +163,18 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
         limit = experiment.spec.resources.max_concurrent
         try:
             with _interruptible(driver):
-                driver.begin(resources)
+                there = nodes()
+                driver.begin(
+                    resources, alone={cell: alone(own, there) for cell, own in resources.items()}
+                )
                 execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
         if driver.fault is not None:
             raise driver.fault
+        if driver.broken is not None:
+            driver.end("failed")
+            raise driver.broken
         state = "interrupted" if driver.stopping else _final_state(driver)
         driver.end(state)
     return state

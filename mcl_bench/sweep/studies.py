@@ -40,6 +40,7 @@ STEP_STATES = {
     "pruned": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "retried": TrialState.FAIL,
 }
 """How each outcome is told to Optuna."""
 
@@ -162,24 +163,37 @@ class Studies:
         """The parameters of a search trial."""
         return self._studies[cell, "search"].get_trials(deepcopy=False)[number].params
 
-    def ask_confirm(self, cell: str, *, of: int, seed: int, key: str) -> StudyTrial:
+    def ask_again(self, cell: str, number: int) -> StudyTrial:
+        """A new search trial with the parameters of a failed one, its `retry_of`; now RUNNING."""
+        return self._add(cell, "search", self.params(cell, number), {"retry_of": number})
+
+    def ask_confirm(
+        self, cell: str, *, of: int, seed: int, key: str, retry_of: int | None = None
+    ) -> StudyTrial:
         """A new confirm trial of search trial `of`, with its fixed parameters; now RUNNING.
 
-        It is written whole, in one step: after a crash it is there as RUNNING or not at all.
+        `retry_of` is the failed confirm trial whose place it takes, if there is one.
         """
-        study = self._studies[cell, "confirm"]
-        params = self.params(cell, of)
         attributes = {"of": of, "seed": seed, "key": key}
+        if retry_of is not None:
+            attributes["retry_of"] = retry_of
+        return self._add(cell, "confirm", self.params(cell, of), attributes)
+
+    def _add(
+        self, cell: str, stage: Stage, params: Mapping[str, Any], attributes: Mapping[str, Any]
+    ) -> StudyTrial:
+        """A trial written whole, in one step: after a crash it is RUNNING or not there at all."""
+        study = self._studies[cell, stage]
         number = len(study.get_trials(deepcopy=False))
         study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
                 params=dict(params),
                 distributions=dict(self._distributions[cell]),
-                user_attrs=attributes,
+                user_attrs=dict(attributes),
             )
         )
-        return self.adopt(cell, "confirm", number)
+        return self.adopt(cell, stage, number)
 
     def adopt(self, cell: str, stage: Stage, number: int) -> StudyTrial:
         """A trial left RUNNING by an earlier driver, taken up with its number and parameters.
