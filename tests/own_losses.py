@@ -53,15 +53,25 @@ class Plain(nn.Module):
 
 
 class Failing(Plain):
-    """Fails at its first step, each way of failing by its name; `config` before."""
+    """Fails at its first step, each way of failing by its name; `config` before.
 
-    def __init__(self, *, what: str, **given: Any) -> None:
+    It passes the check before a sweep, which is made on two images. With `once` it fails only
+    until it has left this file, with `until` until somebody else has.
+    """
+
+    def __init__(self, *, what: str, once: str = "", until: str = "", **given: Any) -> None:
         super().__init__(**given)
+        self.once = Path(once) if once else None
+        self.mended = [Path(path) for path in (once, until) if path]
         if what == "config":
             raise ValueError("what is config, which this loss refuses")
         self.what = what
 
     def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        if len(target) == 2 or any(path.exists() for path in self.mended):
+            return super().forward(output, target)
+        if self.once:
+            self.once.touch()
         match self.what:
             case "memory":
                 torch.empty(2**50)

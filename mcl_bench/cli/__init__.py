@@ -6,7 +6,17 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, explain, models, planning, record, recorded, run
+from mcl_bench.cli import (
+    catalog,
+    experiment,
+    explain,
+    models,
+    planning,
+    record,
+    recorded,
+    retry,
+    run,
+)
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -35,6 +45,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.leaderboard,
     record.status,
     recorded.best,
+    retry.retry,
     record.ui,
     explain.explain,
     experiment.show,

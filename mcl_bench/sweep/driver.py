@@ -179,6 +179,7 @@ class Driver:
         if dump is not None:
             self._book.log(running, dump)
             cause = cause_text("hung", f"no next batch for {HANG_SECONDS:g} s")
+        self._book.log(running, cause)
         self._hear_of(lease)
         self._fail(running, lease, cause)
 

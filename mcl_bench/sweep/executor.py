@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from mcl_bench.records import UserError
 from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
-from mcl_bench.sweep.lost import LostWorkers
+from mcl_bench.sweep.lost import LostWorkers, read_error
 from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.worker import Spoiled, TrialWorker
 
@@ -115,7 +115,7 @@ class DriverScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Tell the driver how a trial's worker ended, as far as Ray knows."""
-        error = trial.get_pickled_error() or trial.get_error()
+        error = read_error(trial)
         try:
             with disk_told():
                 if isinstance(error, Spoiled):

@@ -1,13 +1,26 @@
 """Why a worker has gone, as far as Ray and the kernel know."""
 
+import pickle
 from pathlib import Path
 
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.tune.experiment import Trial
 
 from mcl_bench.sweep.failures import Kind, cause_of, cause_text, kind_of
 from mcl_bench.sweep.worker import Leaving
 
 KILLED_BY_KERNEL = "the kernel killed it, for this machine ran out of memory"
+
+
+def read_error(trial: Trial) -> Exception | None:
+    """What Tune has written down of a trial's error beside it; what a worker raised, as it was."""
+    if trial.pickled_error_file is not None:
+        error: Exception = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        return error.cause if isinstance(error, RayTaskError) else error
+    if trial.error_file is None:
+        return None
+    _, _, told = Path(trial.error_file).read_text().partition("\n")  # after a line of Tune's own
+    return RayError(told)
 
 
 class LostWorkers:

@@ -39,6 +39,7 @@ def driving(
     experiment = load(file, [*ONE_CELL, *overrides])
     folder = SweepFolder(home / "sweeps/tiny")
     folder.open(experiment)
+    folder.keep(experiment)
     settings = Settings(seed=0, store=home / "store")
     settings.prepare(experiment.cells)
     studies = Studies(

@@ -274,7 +274,7 @@ def test_only_what_the_last_lease_left_is_kept(drive: Callable[..., Any]) -> Non
         driver.on_result(report(confirm, 1, last=True))
         folder = Path(confirm.trial.folder).parent
         assert (folder / "confusion.json").read_text() == confirm.trial.lease
-        assert sorted(path.name for path in folder.iterdir()) == ["confusion.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["confusion.json", "log.txt"]
 
 
 def test_a_hung_trial_is_lost_and_its_log_says_what_it_did(drive: Callable[..., Any]) -> None:
