@@ -22,7 +22,9 @@ def step(config: TrialConfig) -> dict[str, Any]:
     """The first result of the trial's worker, as the driver gets it."""
     from mcl_bench.sweep.worker import TrialWorker
 
-    worker = TrialWorker(config={"trial": json.dumps(config.to_dict()), "stop": config.folder})
+    worker = TrialWorker(
+        config={"trial": json.dumps(config.to_dict()), "stop": f"{config.folder}.stop"}
+    )
     result: dict[str, Any] = worker.step()
     worker.cleanup()
     return result
