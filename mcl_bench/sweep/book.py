@@ -139,7 +139,9 @@ class Book:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
             record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
-            if record is not None and entry.state == "running":
+            if record is None:
+                continue
+            if entry.state == "running" or (record.state == "retried" != entry.state):
                 self._close_run(record)
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
@@ -168,10 +170,6 @@ class Book:
         self._records[running.name] = record
         if record.state == "complete":
             self._complete[record.key] = record
-        folder = self.folder.trial(*running.name)
-        tidy(folder)
-        if running.keeps_weights:
-            keep_weights(folder.parent, folder)
         self.tell(running, record)
         if time.monotonic() > self._next_table:
             reach("before-table")
@@ -179,7 +177,11 @@ class Book:
             reach("after-table")
 
     def tell(self, running: Running, record: TrialRecord) -> None:
-        """What follows a trial's line in `records.jsonl`: Optuna, then the tracker."""
+        """What follows a trial's line in `records.jsonl`: its files, Optuna, then the tracker."""
+        folder = self.folder.trial(*running.name)
+        tidy(folder)
+        if running.keeps_weights:
+            keep_weights(folder.parent, folder)
         if record.state not in {"complete", "pruned"}:
             self._studies.note(*running.name, state=record.state)
         if record.duplicate_of is not None:

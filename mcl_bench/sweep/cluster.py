@@ -6,7 +6,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mcl_bench.records import UserError
@@ -130,6 +130,25 @@ def trial_resources(spec: ResourcesSpec, cluster: dict[str, float]) -> dict[str,
                 remedy=f"ask for less, e.g. resources.{key}={have:g}",
             )
     return {"CPU": cpus, "GPU": gpus}
+
+
+def alone(resources: Mapping[str, float], nodes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """What a trial is given so that nothing runs beside it: a whole GPU, or a whole node's CPUs.
+
+    `nodes` are the resources of each node; the biggest one is asked for.
+    """
+    if resources["GPU"] > 0:
+        return {**resources, "GPU": max(1.0, resources["GPU"])}
+    cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    return {**resources, "CPU": max(resources["CPU"], cpus)}
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """The resources of each node of the connected cluster."""
+    import ray
+
+    found = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in found if node["Alive"]]
 
 
 def threads(cpus: float) -> int:

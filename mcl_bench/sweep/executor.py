@@ -16,10 +16,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from mcl_bench.records import UserError
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.lost import LostWorkers, read_error
 from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.scratch import scratch_folder
-from mcl_bench.sweep.worker import TrialWorker
+from mcl_bench.sweep.worker import Spoiled, TrialWorker
 
 TRIALS_PER_TUNER = 1000
 """Tune keeps memory and files for every trial it has seen: a new Tuner now and then drops them."""
@@ -43,7 +45,8 @@ class DriverSearcher(Searcher):
         if len(self._leases) >= self._slots:
             return None
         try:
-            step = self._driver.next()
+            with disk_told():
+                step = self._driver.next()
         except UserError as error:
             self._driver.break_off(error)
             return str(Searcher.FINISHED)
@@ -59,6 +62,7 @@ class DriverSearcher(Searcher):
             "stop": str(self._driver.stop_file),
             "full": str(self._driver.limits.quota.full_file),
             "resources": dict(step.resources),
+            "alone": step.alone,
         }
 
     def on_trial_complete(
@@ -69,9 +73,10 @@ class DriverSearcher(Searcher):
         if lease is None:
             return
         try:
-            if not error and result is not None and result.get("lease") == lease:
-                self._driver.on_result(result)
-            self._driver.on_lost(lease)
+            with disk_told():
+                if not error and result is not None and result.get("lease") == lease:
+                    self._driver.on_result(result)
+                self._driver.on_lost(lease)
         except UserError as fault:
             self._driver.break_off(fault)
 
@@ -89,20 +94,38 @@ class DriverSearcher(Searcher):
 
 
 class DriverScheduler(FIFOScheduler):
-    """Passes each epoch to the driver and stops the trials that it prunes."""
+    """Passes each epoch to the driver, stops the trials that it prunes, and says why one is lost.
+
+    Tune tells a scheduler of an error before it tells the searcher.
+    """
 
     def __init__(self, driver: Driver) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
+        self._lost = LostWorkers()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """CONTINUE or STOP, as the driver decides."""
         try:
-            go = self._driver.on_result(result) == "go"
+            with disk_told():
+                go = self._driver.on_result(result) == "go"
         except UserError as error:
             self._driver.break_off(error)
             go = False
         return str(TrialScheduler.CONTINUE if go else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        """Tell the driver how a trial's worker ended, as far as Ray knows."""
+        error = read_error(trial)
+        try:
+            with disk_told():
+                if isinstance(error, Spoiled):
+                    self._driver.on_result(json.loads(error.args[0]))
+                elif error is not None:
+                    lease = json.loads(trial.config["trial"])["lease"]
+                    self._driver.on_lost(lease, cause=self._lost.cause(error))
+        except UserError as fault:
+            self._driver.break_off(fault)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -139,8 +162,13 @@ def _tuner(driver: Driver, *, slots: int, scratch: Path, verbose: bool) -> tune.
 
 
 def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial needs. Tune uses a process again for trials that are placed alike.
+
+    For one bundle both strategies are the same: the other one asks for a process of its own.
+    """
     wanted = {kind: need for kind, need in config["resources"].items() if need > 0}
-    return tune.PlacementGroupFactory([wanted])
+    strategy = "STRICT_PACK" if config["alone"] else "PACK"
+    return tune.PlacementGroupFactory([wanted], strategy=strategy)
 
 
 def _trial_name(trial: Trial) -> str:

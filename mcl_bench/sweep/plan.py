@@ -20,6 +20,9 @@ Outcome = TrialState | Literal["running"]
 COMPLETE: frozenset[str] = frozenset({"complete", "duplicate"})
 """The outcomes that carry a value."""
 
+OPEN: frozenset[str] = frozenset({"running", "retried"})
+"""The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
@@ -84,7 +87,7 @@ class CellPlan:
     @property
     def short(self) -> bool:
         """Whether fewer search trials have been asked than the cell owes."""
-        return len(self.search) < self.trials
+        return self._count_asked() < self.trials
 
     @property
     def asks(self) -> bool:
@@ -94,7 +97,7 @@ class CellPlan:
     def unconfirmed(self) -> int:
         """How many seeds have not been given out for the search trial that is the best so far."""
         best = self.best()
-        return sum((best, k) not in self.confirm for k in range(self.seeds))
+        return sum(self._lacks(best, k) for k in range(self.seeds))
 
     def next_step(self) -> Ask | Confirm | None:
         """What this cell can start now, or None."""
@@ -104,7 +107,7 @@ class CellPlan:
         if best is None or self._searching:
             return None
         for k in range(self.seeds):
-            if (best, k) not in self.confirm:
+            if self._lacks(best, k):
                 return Confirm(cell=self.id, of=best, k=k)
         return None
 
@@ -124,7 +127,7 @@ class CellPlan:
 
     def share(self) -> float:
         """The share of this cell's work that has been given out."""
-        return (len(self.search) + len(self.confirm)) / (self.trials + self.seeds)
+        return (self._count_asked() + len(self.confirm)) / (self.trials + self.seeds)
 
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
@@ -134,7 +137,7 @@ class CellPlan:
         if best is None:
             return "search" if self.short else "failed"
         confirmed = [self.confirm.get((best, k)) for k in range(self.seeds)]
-        if any(standing is None or standing.outcome == "running" for standing in confirmed):
+        if any(standing is None or standing.outcome in OPEN for standing in confirmed):
             return "confirm"
         whole = all(standing and standing.outcome in COMPLETE for standing in confirmed)
         return "complete" if whole else "failed"
@@ -144,6 +147,7 @@ class CellPlan:
         best = self.best()
         if best is None:
             ended = Counter(standing.outcome for standing in self.search.values())
+            del ended["retried"]
             return f"no search trial is complete ({_counted(ended)})"
         confirmed = [self.confirm[best, k] for k in range(self.seeds)]
         whole = sum(standing.outcome in COMPLETE for standing in confirmed)
@@ -158,7 +162,7 @@ class CellPlan:
 
     def confirming(self, of: int, k: int) -> None:
         """A confirm trial has been enqueued and is running from now on."""
-        if (of, k) not in self.confirm:
+        if self._lacks(of, k):
             self.confirm[of, k] = Standing(outcome="running")
             self._confirming.add((of, k))
 
@@ -173,6 +177,15 @@ class CellPlan:
         if (of, k) in self._confirming:
             self._confirming.remove((of, k))
             self.confirm[of, k] = standing
+
+    def _lacks(self, of: int | None, k: int) -> bool:
+        """Whether this seed has not been given out, or is to be given out again."""
+        standing = None if of is None else self.confirm.get((of, k))
+        return standing is None or standing.outcome == "retried"
+
+    def _count_asked(self) -> int:
+        """The search trials that have been asked; one that was retried counts with its second."""
+        return sum(standing.outcome != "retried" for standing in self.search.values())
 
 
 def _counted(outcomes: Mapping[Outcome, int]) -> str:

@@ -13,7 +13,8 @@ from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import connected, slots, trial_resources
+from mcl_bench.sweep.cluster import alone, connected, nodes, slots, trial_resources
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
@@ -89,7 +90,8 @@ def run_sweep(
                 f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
                 remedy="put the file back from a copy, or start the sweep afresh with --new",
             )
-        return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
+        with disk_told():
+            return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except RunError:
         raise
     except UserError:
@@ -170,12 +172,17 @@ def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbo
         at_once = min(at_once, experiment.spec.resources.max_concurrent or at_once)
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(resources, slots=at_once)
+                there = nodes()
+                whole = {cell: alone(own, there) for cell, own in resources.items()}
+                driver.begin(resources, slots=at_once, alone=whole)
                 execute(driver, slots=at_once, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
         if driver.fault is not None:
             raise driver.fault
+        if driver.broken is not None:
+            driver.end("failed")
+            raise driver.broken
         driver.end(_state(driver))
     return _state(driver)
 
