@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mcl_bench import files
+from mcl_bench.cli.checkpoints import checkpoint_room, room_warnings
 from mcl_bench.cli.experiment import File, Json, Overrides, placed, read
 from mcl_bench.cli.recorded import stored
 from mcl_bench.cli.run import check
@@ -39,8 +40,8 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
         }
         for cell in experiment.cells
     ]
-    warnings = _warnings(experiment)
-    disk = _disk(experiment)
+    disk = _disk(experiment) | {"checkpoints": checkpoint_room(experiment)}
+    warnings = _warnings(experiment) + room_warnings(experiment, disk["checkpoints"])
     trials = len(cells) * (search.trials + confirm.seeds)
     if as_json:
         document = {"cells": cells, "trials": trials, "warnings": warnings, "disk": disk}
@@ -62,6 +63,7 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
     typer.echo(f"{len(cells)} cells, {trials} trials, {done} of them done")
     held = f"{filesize.decimal(disk['pixels'])} of images in {files.home() / 'store'}"
     typer.echo(f"disk: {held}, where {filesize.decimal(disk['free'])} are free")
+    typer.echo(f"checkpoints: about {filesize.decimal(disk['checkpoints'])} at once")
     for warning in warnings:
         typer.echo(f"note: {warning}")
 
