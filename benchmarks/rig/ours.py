@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench import data, results, training
@@ -64,7 +65,7 @@ class IdleTraining:
         self._trial = trial
         self._work = work
         self.records: list[EpochRecord] = []
-        self.spent = training.Spent()
+        self.spent = SimpleNamespace(wait=0.0, evaluation=0.0, carried=0.0)
 
     @property
     def finished(self) -> bool:

@@ -44,7 +44,7 @@ def plan(file: File, overrides: Overrides = None, as_json: Json = False) -> None
     document = {
         "cells": cells,
         "trials": sum(cell["trials"] + cell["seeds"] for cell in cells),
-        "warnings": [*_warnings(experiment), *known.unread],
+        "warnings": [*_warnings(experiment), *known.unread, *_short(experiment, left, needed)],
         "disk": {**_disk(experiment), "checkpoints": needed.checkpoint_bytes},
         "predicted": _predicted(left, needed),
     }
@@ -72,6 +72,26 @@ def _cell(
         "history": None if left.pace is None else asdict(left.pace),
         "device_seconds": left.device_seconds,
     }
+
+
+def _short(experiment: "Experiment", left: "list[CellForecast]", needed: "Demand") -> list[str]:
+    """What of the budget will not be enough, as far as is predicted."""
+    from mcl_bench.results.forecast import total
+    from mcl_bench.sweep.budget import shortfalls
+
+    short = []
+    quota, room = experiment.spec.budget.checkpoint_gb, needed.checkpoint_bytes
+    if quota is not None and room > quota * 1e9:
+        short.append(
+            f"budget.checkpoint_gb: checkpoints will take about {room / 1e9:.3g} GB, {quota:g} are "
+            "allowed: trials that find no room train without one"
+        )
+    seconds = total(left)
+    if seconds is not None and needed.slots:
+        budget = experiment.spec.budget
+        middle = seconds[1]
+        short += shortfalls(budget, wall_seconds=middle / needed.slots, device_seconds=middle)
+    return short
 
 
 def _predicted(left: "list[CellForecast]", needed: "Demand") -> dict[str, Any]:

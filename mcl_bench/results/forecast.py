@@ -52,7 +52,7 @@ def _cell_forecast(
 ) -> CellForecast:
     spec = experiment.spec
     searched = count_searched(own)
-    search = max(0, spec.search.trials - searched)
+    search = max(0, cell.trials - searched)
     best = best_search(own, metric=spec.search.metric)
     confirm = max(0, spec.confirm.seeds - len(confirmed(own, best)))
     # Without a space every trial has the cell's own settings: the first is trained.

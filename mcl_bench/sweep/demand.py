@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from mcl_bench import training
 from mcl_bench.records import UserError
-from mcl_bench.spec import Experiment, SgdSpec, TrialSpec
+from mcl_bench.spec import Experiment
 from mcl_bench.sweep.cluster import slots, this_machine, trial_resources
-
-NUMBER_BYTES = 4
-"""Of one parameter, and of one number that an optimiser keeps for it."""
+from mcl_bench.sweep.quota import checkpoint_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +39,8 @@ def demand(experiment: Experiment, classes: Mapping[str, int]) -> Demand:
         (repr(cell.spec.model), repr(cell.spec.train.optimizer), cell.data_label): cell
         for cell in experiment.cells
     }
-    largest = max(
-        checkpoint_bytes(cell.spec, classes[cell.data_label]) for cell in networks.values()
-    )
+    largest = 0
+    for cell in networks.values():
+        parameters = training.describe(cell.spec, classes[cell.data_label]).parameters
+        largest = max(largest, checkpoint_bytes(parameters, cell.spec.train.optimizer))
     return Demand(slots=at_once, device=device, checkpoint_bytes=at_once * largest)
-
-
-def checkpoint_bytes(spec: TrialSpec, num_classes: int) -> int:
-    """The bytes of one trial's checkpoint, near enough: the network, and what the optimiser keeps.
-
-    SGD keeps a number for each parameter if it has momentum, AdamW two.
-    """
-    optimizer = spec.train.optimizer
-    kept = 2
-    if isinstance(optimizer, SgdSpec):
-        kept = 1 if optimizer.momentum else 0
-    return training.describe(spec, num_classes).parameters * NUMBER_BYTES * (1 + kept)

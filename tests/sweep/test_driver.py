@@ -89,6 +89,7 @@ def result(launch: Launch, **ended: Any) -> dict[str, Any]:
     return {
         "lease": launch.trial.lease,
         "seconds": 1.0,
+        "spent": "{}",
         "earlier": "[]",
         "pid": 1,
         **ended,

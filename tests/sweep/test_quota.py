@@ -1,5 +1,6 @@
 """The room of a sweep's checkpoints, with real files."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from mcl_bench.spec.schema import AdamWSpec, SgdSpec
 from mcl_bench.sweep.quota import Quota, checkpoint_bytes, keep_weights
+from mcl_bench.sweep.worker import TrialWorker
 
 
 class Files:
@@ -93,3 +95,22 @@ def test_a_checkpoint_holds_the_weights_and_what_the_optimiser_keeps_of_each(
     optimizer: SgdSpec | AdamWSpec, copies: int
 ) -> None:
     assert checkpoint_bytes(1000, optimizer) == 4000 * copies
+
+
+def test_while_there_is_no_room_a_trial_writes_no_first_checkpoint_but_goes_on_with_its_own(
+    tmp_path: Path,
+) -> None:
+    files = Files(tmp_path, 250)
+    worker: TrialWorker = object.__new__(TrialWorker)  # without Ray, which would set it up
+    trial = {"folder": str(tmp_path / "trials/c/search-9/lease")}
+    worker._config = {"full": str(files.quota.full_file), "trial": json.dumps(trial)}
+
+    def saves() -> bool:
+        worker._saved = 0.0
+        return worker._due()
+
+    assert saves()
+    files.quota.full_file.touch()
+    assert not saves()
+    files.save("search-9", lease="earlier")
+    assert saves()
