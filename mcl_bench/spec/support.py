@@ -11,7 +11,6 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
-    "search.storage": (None,),
     "search.reuse": (False,),
     "budget.hours": (None,),
     "budget.device_hours": (None,),

@@ -89,7 +89,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("model: {backbone: convnet, weights: a.pt}", "model.weights: a.pt"),
         ("train: {precision: fp16}", "train.precision: fp16"),
         ("train: {allow_micro_batch: true}", "train.allow_micro_batch: true"),
-        ("search: {storage: 'postgresql://x'}", "search.storage: postgresql://x"),
         ("search: {reuse: true}", "search.reuse: true"),
         ("budget: {hours: 3}", "budget.hours: 3.0"),
         ("budget: {device_hours: 3}", "budget.device_hours: 3.0"),
