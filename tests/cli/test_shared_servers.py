@@ -23,6 +23,8 @@ from mcl_bench.records import UserError
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.postgres import PostgresStorage
 
+pytestmark = pytest.mark.timeout(600)  # two servers are started, and five sweeps run
+
 SHORT = ("arms.mc=null", "search.trials=1", "confirm.seeds=1", "train.epochs=1")
 SPACE = tuple(f"search.space.arms.mc.loss.{key}=null" for key in ("mu", "lambda", "mask_ratio"))
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
@@ -108,10 +110,10 @@ def test_the_second_of_two_people_is_told_whose_name_it_is_and_new_goes_on_besid
     assert all(before)
     for own in ((), (f"tracking.uri=sqlite:///{bob}/own.db",), ("search.storage=null",)):
         refused = mcl_bench(*shared.sweep(*own), home=bob, code=2)
-        assert f"the sweep tiny with the id {ann}" in refused.stderr
+        assert f"the sweep tiny with the id {ann}, started by " in refused.stderr
+        assert f" on {socket.gethostname()}; " in refused.stderr
         assert "--new" in refused.stderr
         assert not (bob / "sweeps/tiny").exists()
-    assert f" on {socket.gethostname()}" in mcl_bench(*shared.sweep(), home=bob, code=2).stderr
 
     mcl_bench(*shared.sweep("--new"), home=bob)
     assert shared.experiments() == {"tiny": ann, f"tiny@{sweep_id(bob)}": sweep_id(bob)}
