@@ -33,8 +33,8 @@ QUOTES = "'"
 """What a KeyError puts around its message."""
 
 EDITED = (
-    "put the storage and the sweep's folder back from copies of one moment, or start the sweep "
-    "afresh with --new"
+    "mcl-bench doctor NAME --fix writes a storage in a file anew from the records; or put storage "
+    "and folder back from copies of one moment, or start the sweep afresh with --new"
 )
 """The remedy where somebody has changed a study by hand."""
 

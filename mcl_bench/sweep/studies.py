@@ -46,8 +46,6 @@ class StudyTrial:
         return Standing(outcome=self.attributes.get("state", plain), value=self.value)
 
 
-
-
 class Studies:
     """The studies `<name>@<id>/<cell>/search` and `…/confirm` of every cell of one sweep.
 

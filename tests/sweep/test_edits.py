@@ -20,7 +20,7 @@ SPACE = {
     "train.optimizer.lr": FloatRange(low=0.1, high=1.0),
     "loss.mask_ratio": Choice(values=(0.2, 0.4)),
 }
-CELL: Any = SimpleNamespace(id="c", space=SPACE, enqueue=({"loss.mask_ratio": 0.2},))
+CELL: Any = SimpleNamespace(id="c", space=SPACE, enqueue=({"loss.mask_ratio": 0.2},), most_epochs=9)
 PREFIX = "s@deadbeef"
 SEARCH, CONFIRM = f"{PREFIX}/c/search", f"{PREFIX}/c/confirm"
 

@@ -26,7 +26,10 @@ ID, OTHER_ID = "deadbeef", "0000c0de"
 
 def studies_of(storage: Storage, *, sweep_id: str = ID) -> Studies:
     cell: Any = SimpleNamespace(
-        id="c", space={"train.optimizer.lr": FloatRange(low=0.1, high=1.0)}, enqueue=()
+        id="c",
+        space={"train.optimizer.lr": FloatRange(low=0.1, high=1.0)},
+        enqueue=(),
+        most_epochs=1,
     )
     spec = SearchSpec.model_validate({"trials": 9, "sampler": "random", "pruner": {"name": "none"}})
     studies = Studies(

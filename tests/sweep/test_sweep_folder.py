@@ -46,16 +46,6 @@ def test_a_second_driver_is_told_who_holds_the_sweep(tmp_path: Path) -> None:
     opened(tmp_path / "s").close()
 
 
-def test_a_folder_whose_id_stands_elsewhere_is_not_taken_away(tmp_path: Path) -> None:
-    for settled in (False, True):
-        folder = opened(tmp_path / "s")
-        if settled:
-            folder.settle()
-        folder.discard()
-        assert folder.exists == settled
-        folder.close()
-
-
 def test_the_ids_that_bore_a_name_before_are_known(tmp_path: Path) -> None:
     old = opened(tmp_path / "s")
     old.retire("s.1")
