@@ -102,10 +102,10 @@ class Driver:
         Raises:
             UserError: the record of this name is another sweep's, or can't be reached.
         """
-        self._studies.open()
         self._book.open(
             (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
         )
+        self._studies.open()  # after what may be refused: a shared storage keeps what is made
 
     def begin(
         self, resources: Resources, *, slots: int = 1, alone: Resources | None = None

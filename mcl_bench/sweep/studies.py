@@ -1,17 +1,14 @@
 """All of Optuna: two studies a cell, the only memory of what was asked and how it ended."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mcl_bench.records import DataError, Stage
+from mcl_bench.records import Stage
 from mcl_bench.spec import Cell, SearchSpec, grid_point, num_grid_points
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.mirror import Mirror
@@ -50,23 +47,6 @@ class StudyTrial:
         return Standing(outcome=self.attributes.get("state", plain), value=self.value)
 
 
-def count_trials(url: str) -> int:
-    """How many trials of any study a SQLite storage holds; 0 where there is none yet."""
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.exists():
-        return 0
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            return int(database.execute("select count(*) from trials").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):
-            return 0
-        raise DataError(
-            f"the Optuna storage {path} is damaged: {error}",
-            remedy="put the file back from a copy, or start the sweep afresh with --new",
-        ) from error
-
-
 class Studies:
     """The studies `<name>@<id>/<cell>/search` and `…/confirm` of every cell of one sweep.
 
@@ -76,7 +56,7 @@ class Studies:
 
     def __init__(
         self,
-        url: str,
+        storage: str | optuna.storages.BaseStorage,
         *,
         sweep: str,
         sweep_id: str,
@@ -93,7 +73,9 @@ class Studies:
             cell.id: {key: distribution(values) for key, values in cell.space.items()}
             for cell in cells.values()
         }
-        self._storage = Mirror(optuna.storages.RDBStorage(url))
+        self._storage = Mirror(
+            optuna.storages.RDBStorage(storage) if isinstance(storage, str) else storage
+        )
         self._prefix = f"{sweep}@{sweep_id}"
         self._studies: dict[tuple[str, Stage], optuna.Study] = {}
         self._condemned: set[tuple[str, int]] = set()
