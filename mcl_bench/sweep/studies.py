@@ -14,7 +14,7 @@ from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.mirror import Mirror
 from mcl_bench.sweep.plan import Standing
 from mcl_bench.sweep.pruners import pruner_of
-from mcl_bench.sweep.samplers import decide, distribution, sampler_of
+from mcl_bench.sweep.samplers import Rows, decide, distribution, sampler_of
 
 STAGES: tuple[Stage, ...] = ("search", "confirm")
 """A study for each."""
@@ -79,6 +79,7 @@ class Studies:
         self._prefix = f"{sweep}@{sweep_id}"
         self._studies: dict[tuple[str, Stage], optuna.Study] = {}
         self._condemned: set[tuple[str, int]] = set()
+        self._rows: dict[str, Rows] = {cell: {} for cell in cells}
         known = set(optuna.get_all_study_names(self._storage))
         for cell in cells:
             for stage in STAGES:
@@ -226,7 +227,11 @@ class Studies:
             study_name=self._studies[cell, "search"].study_name,
             storage=self._storage,
             sampler=sampler_of(
-                self._search, self._cells[cell], seed=self._seed, number=draft.number
+                self._search,
+                self._cells[cell],
+                seed=self._seed,
+                number=draft.number,
+                rows=self._rows[cell],
             ),
         )
         return decide(study, draft, distributions=self._distributions[cell], fixed=fixed)
@@ -249,7 +254,11 @@ class Studies:
                 params=dict(params),
                 distributions=self._distributions[cell],
                 user_attrs=attributes,
-                system_attrs=dict(notes or {}),
+                system_attrs={
+                    name: note
+                    for name, note in (notes or {}).items()
+                    if "relative_params" not in name  # they are for trials without parameters yet
+                },
             )
         )
         return _study_trial(known[number])
