@@ -182,6 +182,10 @@ class Book:
         )
         self._listener(self.folder.event(event, **words, **details))
 
+    def note(self, text: str) -> None:
+        """Tell people something, and keep it among the events."""
+        self.say("note", text=text)
+
     def end(self, state: str, *, cells: Iterable[CellPlan], open_runs: Iterable[Running]) -> None:
         """Write the table, summarise the cells, and say how the sweep ended."""
         self._rebuild_table()

@@ -17,6 +17,8 @@ from ray.tune.search import Searcher
 
 from mcl_bench.records import UserError
 from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.nodes import NODE_LABEL, Nodes
+from mcl_bench.sweep.placing import Placer
 from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.scratch import scratch_folder
 from mcl_bench.sweep.worker import TrialWorker
@@ -26,23 +28,22 @@ TRIALS_PER_TUNER = 1000
 
 
 class DriverSearcher(Searcher):
-    """Asks the driver for trials, at most `slots` at a time, and tells it of lost workers."""
+    """Asks for trials as there is room for them, and tells the driver of lost workers."""
 
-    def __init__(self, driver: Driver, *, slots: int) -> None:
+    def __init__(self, driver: Driver, placer: Placer, *, nodes: Nodes) -> None:
         super().__init__()
         self._driver = driver
-        self._slots = slots
+        self._placer = placer
+        self._nodes = nodes
         self._leases: dict[str, str] = {}
         self._given = 0
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's config; None while all slots are taken or nothing can start yet."""
+        """The next trial's config; None while there is no room or nothing can start yet."""
         if self._given >= TRIALS_PER_TUNER or self._driver.stopping:
             return str(Searcher.FINISHED)
-        if len(self._leases) >= self._slots:
-            return None
         try:
-            step = self._driver.next()
+            step = self._placer.next()
         except UserError as error:
             self._driver.break_off(error)
             return str(Searcher.FINISHED)
@@ -57,6 +58,7 @@ class DriverSearcher(Searcher):
             "checkpoint": step.checkpoint,
             "stop": str(self._driver.stop_file),
             "resources": dict(step.resources),
+            "nodes": self._nodes.selector,
         }
 
     def on_trial_complete(
@@ -66,6 +68,7 @@ class DriverSearcher(Searcher):
         lease = self._leases.pop(trial_id, None)
         if lease is None:
             return
+        self._placer.free(lease)
         try:
             if not error and result is not None and result.get("lease") == lease:
                 self._driver.on_result(result)
@@ -89,12 +92,14 @@ class DriverSearcher(Searcher):
 class DriverScheduler(FIFOScheduler):
     """Passes each epoch to the driver and stops the trials that it prunes."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, placer: Placer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
+        self._placer = placer
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """CONTINUE or STOP, as the driver decides."""
+        self._placer.stands(result["lease"], result["node"])
         try:
             go = self._driver.on_result(result) == "go"
         except UserError as error:
@@ -106,21 +111,26 @@ class DriverScheduler(FIFOScheduler):
         return {}
 
 
-def execute(driver: Driver, *, slots: int, verbose: bool = False) -> None:
+def execute(driver: Driver, placer: Placer, *, nodes: Nodes, verbose: bool = False) -> None:
     """Run the driver's trials on the connected Ray until none is left."""
-    # Tune keeps one trial pending by default, so actors would start one after another.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+    # Tune keeps one trial pending by default, so actors would start one after another; how many
+    # there may be, the placer says.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(TRIALS_PER_TUNER)
     while not (driver.finished or driver.stopping):
+        searcher = DriverSearcher(driver, placer, nodes=nodes)
+        scheduler = DriverScheduler(driver, placer)
         with scratch_folder() as scratch:
-            _tuner(driver, slots=slots, scratch=scratch, verbose=verbose).fit()
+            _tuner(searcher, scheduler, scratch=scratch, verbose=verbose).fit()
 
 
-def _tuner(driver: Driver, *, slots: int, scratch: Path, verbose: bool) -> tune.Tuner:
+def _tuner(
+    searcher: DriverSearcher, scheduler: DriverScheduler, *, scratch: Path, verbose: bool
+) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(TrialWorker, _placement),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver, slots=slots),
-            scheduler=DriverScheduler(driver),
+            search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -138,7 +148,10 @@ def _tuner(driver: Driver, *, slots: int, scratch: Path, verbose: bool) -> tune.
 
 def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     wanted = {kind: need for kind, need in config["resources"].items() if need > 0}
-    return tune.PlacementGroupFactory([wanted])
+    where = config["nodes"]
+    return tune.PlacementGroupFactory(
+        [wanted], bundle_label_selector=None if where is None else [{NODE_LABEL: where}]
+    )
 
 
 def _trial_name(trial: Trial) -> str:

@@ -8,7 +8,7 @@ after its end, or of one that was never asked, changes nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,12 @@ Outcome = TrialState | Literal["running"]
 
 COMPLETE: frozenset[str] = frozenset({"complete", "duplicate"})
 """The outcomes that carry a value."""
+
+PATIENCE = 0.1
+"""The share of its work by which a cell may fall behind whoever takes its turns."""
+
+PATIENCE_TRIALS = 2
+"""The trials by which it may fall behind where that is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +115,10 @@ class CellPlan:
         """The share of this cell's work that has been given out."""
         return (len(self.search) + len(self.confirm)) / (self.trials + self.seeds)
 
+    def patience(self) -> float:
+        """How far its share may fall behind before room is made for it."""
+        return max(PATIENCE, PATIENCE_TRIALS / (self.trials + self.seeds))
+
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
         if len(self.search) < self.trials or self._searching:
@@ -167,14 +177,34 @@ class Plan:
 
     def __init__(self, cells: Iterable[CellPlan]) -> None:
         self.cells = {cell.id: cell for cell in cells}
+        self.closed: Set[str] = frozenset()
+        """The cells that there is no room for now; others take their turns."""
 
     def next_step(self) -> Step:
-        """The next thing to start; `Wait` while only running trials are left."""
-        for cell in sorted(self.cells.values(), key=CellPlan.share):
+        """The next thing to start; `Wait` while only running trials, or closed cells, are left."""
+        waiting = False
+        for cell in self._in_turn():
             step = cell.next_step()
-            if step is not None:
+            if step is not None and cell.id not in self.closed:
                 return step
-        return Wait() if any(cell.running for cell in self.cells.values()) else Finished()
+            waiting = waiting or step is not None or cell.running > 0
+        return Wait() if waiting else Finished()
+
+    def overdue(self) -> str | None:
+        """The closed cell that others have overtaken by too much, if there is one."""
+        late: CellPlan | None = None
+        for cell in self._in_turn():
+            if cell.next_step() is None:
+                continue
+            if cell.id not in self.closed:
+                if late is None or cell.share() - late.share() <= late.patience():
+                    return None
+                return late.id
+            late = late or cell
+        return None
+
+    def _in_turn(self) -> list[CellPlan]:
+        return sorted(self.cells.values(), key=CellPlan.share)
 
     def asked(self, cell: str, number: int) -> None:
         """A search trial has been asked and is running from now on."""

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import connected, slots, trial_resources
+from mcl_bench.sweep.cluster import connected, trial_resources
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
@@ -21,6 +22,9 @@ from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.studies import Studies, count_trials
 from mcl_bench.sweep.watch import watched
+
+if TYPE_CHECKING:
+    from mcl_bench.sweep.nodes import Nodes
 
 LEAVE_SECONDS = 6.0
 """How long an interrupted driver waits for running trials to write their checkpoints."""
@@ -133,13 +137,40 @@ def _run(
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
-    driver.open()
-    for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
-        book.say("note", text=note)
+
+    def start() -> None:
+        driver.open()
+        for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
+            book.note(note)
+
     if driver.finished:  # an earlier driver died between its last trial and its end
+        start()
         driver.end(_final_state(driver))
         return _outcome(driver, book, _final_state(driver))
-    return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
+    with connected(address, verbose=verbose):
+        nodes = _nodes(experiment, book, store=settings.store, images=images, local=not address)
+        state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
+    return _outcome(driver, book, state)
+
+
+def _nodes(
+    experiment: Experiment, book: Book, *, store: Path, images: Mapping[str, str], local: bool
+) -> "Nodes":
+    """The nodes of the connected Ray, which are to have the packed images of every cell."""
+    from mcl_bench.sweep.nodes import Nodes, Packing  # Ray's environment stands now
+
+    sets = {cell.data_label: cell.spec.data for cell in experiment.cells}
+    return Nodes(
+        book.folder.files,
+        shared=experiment.spec.files is not None,
+        store=store,
+        packings=[
+            Packing(data=images_of.model_dump_json(), digest=images[label])
+            for label, images_of in sets.items()
+        ],
+        local=local,
+        tell=book.note,
+    )
 
 
 def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> SweepFolder:
@@ -154,30 +185,44 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
     return SweepFolder(folder.path, files_at=experiment.spec.files)
 
 
-def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbose: bool) -> str:
-    """Run what is left on Ray; the state that the sweep ends in."""
-    with connected(address, verbose=verbose) as cluster:
-        from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+def _drive(
+    experiment: Experiment,
+    driver: Driver,
+    nodes: "Nodes",
+    *,
+    start: Callable[[], None],
+    tell: Callable[[str], None],
+    verbose: bool,
+) -> str:
+    """Run what is left on the connected Ray; the state that the sweep ends in.
 
-        try:
-            resources = {
-                cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells
-            }
-        except UserError:
-            driver.end("interrupted")
-            raise
-        at_once = max(slots(needed, cluster) for needed in resources.values())
-        limit = experiment.spec.resources.max_concurrent
+    Nothing is written before it is known that the cluster can hold every trial.
+    """
+    from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+    from mcl_bench.sweep.placing import Placer
+
+    with nodes:
+        there = nodes.open()
+        needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
+        start()
+        placer = Placer(
+            driver,
+            watch=nodes.watch,
+            needs=needs,
+            limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
+            limit=experiment.spec.resources.max_concurrent,
+            tell=tell,
+        )
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(resources)
-                execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
+                driver.begin(needs)
+                execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
-        if driver.fault is not None:
-            raise driver.fault
-        state = "interrupted" if driver.stopping else _final_state(driver)
-        driver.end(state)
+    if driver.fault is not None:
+        raise driver.fault
+    state = "interrupted" if driver.stopping else _final_state(driver)
+    driver.end(state)
     return state
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ray import tune
+from ray import get_runtime_context, tune
 
 from mcl_bench.records import EpochRecord, TrialConfig, Word
 
@@ -77,6 +77,7 @@ class TrialWorker(tune.Trainable):
             "seconds": time.monotonic() - began,
             "earlier": told,
             "pid": os.getpid(),
+            "node": get_runtime_context().get_node_id(),
             **ended,
         }
 
