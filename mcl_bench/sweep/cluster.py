@@ -137,4 +137,4 @@ def this_machine() -> Node:
     from mcl_bench.training import count_gpus
 
     cpus = float(os.cpu_count() or 1)
-    return Node(id="here", name=socket.gethostname(), cpus=cpus, gpus=count_gpus())
+    return Node(id="here", address="", name=socket.gethostname(), cpus=cpus, gpus=count_gpus())

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.result import NODE_IP
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -99,7 +100,7 @@ class DriverScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """CONTINUE or STOP, as the driver decides."""
-        self._placer.stands(result["lease"], result["node"])
+        self._placer.stands(result["lease"], result[NODE_IP])
         try:
             go = self._driver.on_result(result) == "go"
         except UserError as error:

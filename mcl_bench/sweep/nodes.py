@@ -4,7 +4,6 @@ A node other than the driver's is used once it has read what the driver wrote un
 written there itself, and has the packed images in its store (which it packs if they are not there).
 """
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mcl_bench import __version__, files
-from mcl_bench.records import DataError, UserError
+from mcl_bench.records import DataError, RunError, UserError
+from mcl_bench.spec import DataSpec
 from mcl_bench.sweep.places import Node
 
 NODE_LABEL = "ray.io/node-id"
@@ -31,10 +31,11 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """What a node packs, if its store lacks it: a set of images, by its settings and digest."""
+    """What a node packs, if its store lacks the file: images, by their settings and digest."""
 
     data: str
     digest: str
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,14 @@ class Duty:
     token: str
     store: str
     packings: tuple[Packing, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a node has shown: what it can't do, and whether its store lacks images."""
+
+    fault: UserError | None = None
+    lacking: bool = False
 
 
 class Nodes:
@@ -79,6 +88,7 @@ class Nodes:
         self._used = {self._own}
         self._refused: set[str] = set()
         self._asked: dict[Any, Node] = {}
+        self._at_start: list[Node] = []
 
     def __enter__(self) -> Self:
         if not self._local:
@@ -110,7 +120,7 @@ class Nodes:
             UserError: `files` is not set though there are several, or a node can't use it.
             DataError: a node lacks the images and can't pack them.
         """
-        nodes = _alive()
+        nodes = self._at_start = _alive()
         others = [node for node in nodes if node.id != self._own]
         if self._local or not others:
             return nodes
@@ -121,16 +131,19 @@ class Nodes:
                 key="files",
                 remedy="set files to a folder that every node sees, e.g. on NFS",
             )
-        self._hear_all(others, pack=False, seconds=ANSWER_SECONDS)
-        self._hear_all(others, pack=True, seconds=None)
+        lacking = self._hear_all(others, pack=False, seconds=ANSWER_SECONDS)
+        if lacking:
+            names = ", ".join(node.name for node in lacking)
+            self._tell(f"images are packed on {names}")
+            self._hear_all(lacking, pack=True, seconds=None)
         self._used |= {node.id for node in others}
         return [node for node in _alive() if node.id in self._used]
 
     def watch(self) -> list[Node]:
         """The nodes that can be used now; one that has come since is asked first, meanwhile."""
+        if self._local:  # nobody can join, and where it dies somebody else notices
+            return self._at_start
         nodes = _alive()
-        if self._local:
-            return nodes
         known = self._used | self._refused | {node.id for node in self._asked.values()}
         for node in nodes:
             if node.id not in known:
@@ -148,7 +161,7 @@ class Nodes:
             self._tell(f"node {node.name} has joined and is not used: files is not set")
 
     def _admit(self, node: Node, answer: Any) -> None:
-        fault = _answer(node, answer)
+        fault = _answer(node, answer).fault
         if fault is None:
             self._used.add(node.id)
             self._tell(f"node {node.name} has joined")
@@ -156,17 +169,20 @@ class Nodes:
             self._refused.add(node.id)
             self._tell(f"node {node.name} has joined and is not used: {fault.rule}")
 
-    def _hear_all(self, nodes: Sequence[Node], *, pack: bool, seconds: float | None) -> None:
-        """Ask all nodes at once; raise the fault of one that can't do what it must."""
+    def _hear_all(self, nodes: Sequence[Node], *, pack: bool, seconds: float | None) -> list[Node]:
+        """Ask all nodes at once; returns those that lack images, raises what one can't do."""
         asked = {_ask(node, self._duty, pack=pack): node for node in nodes}
         deadline = None if seconds is None else time.monotonic() + seconds
+        lacking = []
         while asked:
             done, _ = ray.wait(list(asked), timeout=_POLL_SECONDS)
             for answer in done:
                 node = asked.pop(answer)
-                fault = _answer(node, answer)
-                if fault is not None and node.id in {one.id for one in _alive()}:
-                    raise fault
+                shown = _answer(node, answer)
+                if shown.fault is not None and node.id in {one.id for one in _alive()}:
+                    raise shown.fault
+                if shown.lacking:
+                    lacking.append(node)
             if asked and deadline is not None and time.monotonic() > deadline:
                 names = ", ".join(node.name for node in asked.values())
                 raise UserError(
@@ -174,53 +190,67 @@ class Nodes:
                     key="files",
                     remedy="see that mcl_bench runs there, or take the node out of the cluster",
                 )
+        return lacking
 
 
 def _alive() -> list[Node]:
     return [
         Node(
             id=entry["NodeID"],
-            name=f"{entry['NodeManagerHostname']} ({entry['NodeID'][:8]})",
+            address=entry["NodeManagerAddress"],
+            name=f"{entry['NodeManagerHostname']} ({entry['NodeManagerAddress']})",
             cpus=entry["Resources"].get("CPU", 0.0),
             gpus=int(entry["Resources"].get("GPU", 0)),
         )
-        for entry in ray.nodes()  # type: ignore[no-untyped-call]
+        for entry in _entries()
         if entry["Alive"]
     ]
 
 
+def _entries() -> list[dict[str, Any]]:
+    try:
+        entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    except (ray.exceptions.RayError, RuntimeError) as error:
+        raise RunError(
+            f"the Ray cluster no longer answers: {error}",
+            remedy="nothing is lost: when it is there again, the same command goes on",
+        ) from error
+    return entries
+
+
 def _ask(node: Node, duty: Duty, *, pack: bool) -> Any:
-    strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    show: Any = _show  # Ray's own types know functions without keywords only
-    task = ray.remote(show).options(
-        num_cpus=0, max_retries=0, max_calls=1, scheduling_strategy=strategy
-    )
+    how: dict[str, Any] = {
+        "num_cpus": 0,
+        "max_retries": 0,
+        "max_calls": 1,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
+    }
+    show: Any = _show  # Ray's own types know no keywords of a function
+    task: Any = ray.remote(**how)(show)
     return task.remote(duty, __version__, pack=pack)
 
 
-def _answer(node: Node, answer: Any) -> UserError | None:
-    """What a node can't do, with its name; None if it can do all."""
+def _answer(node: Node, answer: Any) -> Shown:
+    """What a node has shown; what it can't do, with its name."""
     try:
-        fault: UserError | None = ray.get(answer)
+        shown: Shown = ray.get(answer)
     except ray.exceptions.RayError as error:
-        first = str(error).strip().splitlines()[-1]
-        fault = UserError(
-            f"could not run mcl_bench: {first}",
-            remedy=f"install mcl_bench {__version__} on every node",
-        )
+        why = str(error).strip().splitlines()[-1]
+        remedy = f"install mcl_bench {__version__} on every node"
+        shown = Shown(fault=UserError(f"could not run mcl_bench: {why}", remedy=remedy))
+    fault = shown.fault
     if fault is None:
-        return None
+        return shown
     rule = f"node {node.name}: {fault.rule}"
-    return type(fault)(rule, key=fault.key, remedy=fault.remedy)
+    return Shown(fault=type(fault)(rule, key=fault.key, remedy=fault.remedy))
 
 
-def _show(duty: Duty, version: str, *, pack: bool) -> UserError | None:
-    """Run on a node: what it can't do of its duty."""
+def _show(duty: Duty, version: str, *, pack: bool) -> Shown:
+    """Run on a node: show that it can do its duty; with `pack` the images are packed too."""
     if __version__ != version:
-        return UserError(
-            f"it has mcl_bench {__version__}, the driver {version}",
-            remedy="install the same version on every node",
-        )
+        rule = f"it has mcl_bench {__version__}, the driver {version}"
+        remedy = "install the same version on every node"
+        return Shown(fault=UserError(rule, remedy=remedy))
     probe = Path(duty.files, "probe")
     own = probe.with_name(f"probe-{secrets.token_hex(4)}")
     try:
@@ -228,10 +258,13 @@ def _show(duty: Duty, version: str, *, pack: bool) -> UserError | None:
         own.write_text(duty.token, encoding="utf-8")
         own.unlink()
     except OSError as error:
-        return _unshared(f"{error.strerror}: {error.filename}")
+        return Shown(fault=_unshared(f"{error.strerror}: {error.filename}"))
     if found != duty.token:
-        return _unshared(f"{probe} is not the file that the driver wrote")
-    return _pack(duty) if pack else None
+        return Shown(fault=_unshared(f"{probe} is not the file that the driver wrote"))
+    lacking = [packing for packing in duty.packings if not Path(packing.path).is_file()]
+    if lacking and pack:
+        return Shown(fault=_pack(lacking, store=Path(duty.store)))
+    return Shown(lacking=bool(lacking))
 
 
 def _unshared(why: str) -> UserError:
@@ -242,14 +275,13 @@ def _unshared(why: str) -> UserError:
     )
 
 
-def _pack(duty: Duty) -> UserError | None:
+def _pack(packings: Sequence[Packing], *, store: Path) -> UserError | None:
     from mcl_bench import data
-    from mcl_bench.spec.schema import DataSpec
 
-    for packing in duty.packings:
-        spec = DataSpec.model_validate(json.loads(packing.data))
+    for packing in packings:
+        spec = DataSpec.model_validate_json(packing.data)
         try:
-            data.prepare(spec, store=Path(duty.store), digest=packing.digest)
+            data.prepare(spec, store=store, digest=packing.digest)
         except DataError as error:
             remedy = "let data.root or MCL_HOME lie where every node reads it"
             return DataError(error.rule, key=error.key, remedy=remedy)

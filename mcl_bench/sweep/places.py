@@ -19,9 +19,10 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the cluster, and all that it has."""
+    """A machine of the cluster, its address, and all that it has."""
 
     id: str
+    address: str
     name: str
     cpus: float
     gpus: int
@@ -74,6 +75,11 @@ class _Room:
     cpu: float
     gpus: list[float] = field(default_factory=list)
 
+    @property
+    def overdrawn(self) -> bool:
+        """Whether more has been taken than there is."""
+        return min(self.cpu, *self.gpus) < -_ROUNDING if self.gpus else self.cpu < -_ROUNDING
+
     def fits(self, need: Need) -> bool:
         return self.shortage(need) <= _ROUNDING
 
@@ -104,6 +110,7 @@ class _Holder:
     need: Need
     node: str | None = None
     gpu: int | None = None
+    heard: bool = False
 
 
 class Places:
@@ -126,6 +133,7 @@ class Places:
         for holder in self._holders.values():
             if holder.node is not None and holder.node not in now:
                 holder.node = holder.gpu = None
+                holder.heard = False
         for name, node in now.items():
             if name not in self._rooms:
                 self._rooms[name] = _Room(node=node, cpu=node.cpus, gpus=[1.0] * node.gpus)
@@ -148,23 +156,40 @@ class Places:
         In the second case nothing else is placed there until that node has room for it.
         """
         holder = self._holders[lease] = _Holder(need=need)
-        able = [room for room in self._rooms.values() if room.node.has(need)]
-        if able:
-            self._put(holder, min(able, key=lambda room: _preference(room, need)))
+        self._put_anywhere(holder)
 
-    def stands(self, lease: str, node: str) -> None:
-        """A trial has been heard from, on this node."""
+    def stands(self, lease: str, address: str) -> None:
+        """A trial has been heard from, on the node of this address.
+
+        If there is no room there for one that was only thought to be there, it is elsewhere.
+        """
         holder = self._holders.get(lease)
-        if holder is None or holder.node == node or node not in self._rooms:
+        found = [node for node, room in self._rooms.items() if room.node.address == address]
+        if holder is None or len(found) != 1:
+            return
+        (node,) = found
+        holder.heard = True
+        if holder.node == node:
             return
         self._take_away(holder)
         self._put(holder, self._rooms[node])
+        guesses = [one for one in self._holders.values() if one.node == node and not one.heard]
+        for guess in guesses:
+            if not self._rooms[node].overdrawn:
+                return
+            self._take_away(guess)
+            self._put_anywhere(guess)
 
     def free(self, lease: str) -> None:
         """A trial has ended, or its worker is gone; what was never taken is not given back."""
         holder = self._holders.pop(lease, None)
         if holder is not None:
             self._take_away(holder)
+
+    def _put_anywhere(self, holder: _Holder) -> None:
+        able = [room for room in self._rooms.values() if room.node.has(holder.need)]
+        if able:
+            self._put(holder, min(able, key=lambda room: _preference(room, holder.need)))
 
     def _put(self, holder: _Holder, room: _Room) -> None:
         holder.node, holder.gpu = room.node.id, room.take(holder.need)

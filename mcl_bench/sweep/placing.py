@@ -75,9 +75,9 @@ class Placer:
             return None
         return self._place(step)
 
-    def stands(self, lease: str, node: str) -> None:
-        """A trial has been heard from, on this node."""
-        self._places.stands(lease, node)
+    def stands(self, lease: str, address: str) -> None:
+        """A trial has been heard from, on the node of this address."""
+        self._places.stands(lease, address)
 
     def free(self, lease: str) -> None:
         """A trial has left its place."""

@@ -148,26 +148,28 @@ def _run(
         driver.end(_final_state(driver))
         return _outcome(driver, book, _final_state(driver))
     with connected(address, verbose=verbose):
-        nodes = _nodes(experiment, book, store=settings.store, images=images, local=not address)
+        nodes = _nodes(experiment, book, settings, local=not address)
         state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
     return _outcome(driver, book, state)
 
 
-def _nodes(
-    experiment: Experiment, book: Book, *, store: Path, images: Mapping[str, str], local: bool
-) -> "Nodes":
+def _nodes(experiment: Experiment, book: Book, settings: Settings, *, local: bool) -> "Nodes":
     """The nodes of the connected Ray, which are to have the packed images of every cell."""
     from mcl_bench.sweep.nodes import Nodes, Packing  # Ray's environment stands now
 
-    sets = {cell.data_label: cell.spec.data for cell in experiment.cells}
+    packings = {
+        cell.data_label: Packing(
+            data=cell.spec.data.model_dump_json(),
+            digest=settings.packed(cell).digest,
+            path=str(settings.packed(cell).train_path),
+        )
+        for cell in experiment.cells
+    }
     return Nodes(
         book.folder.files,
         shared=experiment.spec.files is not None,
-        store=store,
-        packings=[
-            Packing(data=images_of.model_dump_json(), digest=images[label])
-            for label, images_of in sets.items()
-        ],
+        store=settings.store,
+        packings=list(packings.values()),
         local=local,
         tell=book.note,
     )

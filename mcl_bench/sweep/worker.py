@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ray import get_runtime_context, tune
+from ray import tune
 
 from mcl_bench.records import EpochRecord, TrialConfig, Word
 
@@ -77,7 +77,6 @@ class TrialWorker(tune.Trainable):
             "seconds": time.monotonic() - began,
             "earlier": told,
             "pid": os.getpid(),
-            "node": get_runtime_context().get_node_id(),
             **ended,
         }
 

@@ -28,7 +28,7 @@ TWO = {"CPU": 2.0, "GPU": 0.0}
 
 
 def node(name: str, cpus: float, gpus: int = 0) -> Node:
-    return Node(id=name, name=name, cpus=cpus, gpus=gpus)
+    return Node(id=name, address=name, name=name, cpus=cpus, gpus=gpus)
 
 
 def gpu(share: float) -> Need:
@@ -61,6 +61,16 @@ def test_a_trial_that_is_elsewhere_than_thought_holds_room_there() -> None:
     assert not places.fits(TWO)
     places.free("two")
     assert places.fits(TWO)
+
+
+def test_trials_that_have_changed_places_free_none() -> None:
+    places = Places([node("a", 1), node("b", 1)])
+    for lease in ("one", "two"):
+        places.take(lease, ONE)
+    places.stands("one", "b")
+    assert not places.fits(ONE)
+    places.stands("two", "a")
+    assert not places.fits(ONE)
 
 
 def test_a_lost_node_takes_its_room_along_and_a_new_one_brings_some() -> None:
