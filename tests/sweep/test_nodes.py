@@ -1,9 +1,11 @@
 """A cluster of several nodes, by the real command: what is refused, nodes lost and won, GPUs."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ PRIVATE = 7
 
 EPOCHS = 12
 SMALL = ("search.trials=3", "confirm.seeds=1", f"train.epochs={EPOCHS}", "search.pruner=none")
+SHARES = {"whole": 1.0, "half": 0.5, "cpu": 0.0}
+"""The GPU that a trial of each model of `SIZES` is given."""
+
 LONG = "data.options.train_per_class=80"
 """Trials that take longer than a worker's start: shorter ones all go to workers that are there."""
 EXPECTED = Expected(
@@ -189,6 +194,69 @@ def raylet_of(pid: int) -> int | None:
         return psutil.Process(pid).ppid()
     except psutil.NoSuchProcess:
         return None
+
+
+SIZES = """\
+version: 1
+name: sizes
+data: {name: parts, options: {classes: 2, train_per_class: 4, test_per_class: 2, size: 32}}
+matrix:
+  model:
+    - {backbone: convnet, label: whole, resources: {gpus: 1}}
+    - {backbone: convnet, label: half, resources: {gpus: 0.5, max_concurrent: 3}}
+    - {backbone: convnet, label: cpu, resources: {gpus: 0}}
+model: {weights: none, channels: adapter, head: avgmax}
+arms: {ce: {loss: {name: ce}}}
+train: {epochs: 6, batch_size: 4}
+search:
+  {trials: 3, sampler: random, pruner: none, space: {train.optimizer.lr: {log: [0.001, 0.1]}}}
+confirm: {seeds: 1}
+resources: {cpus: 0.25, max_concurrent: 5}
+"""
+"""Trials of a whole GPU, of half a one and of none, each waiting six seconds."""
+
+
+@pytest.mark.timeout(600)
+def test_shares_of_gpus_and_limits_hold_at_every_moment(site: Site, tmp_path: Path) -> None:
+    home, file = tmp_path / "runs", tmp_path / "sizes.yaml"
+    file.write_text(f"{SIZES}files: {tmp_path / 'shared'}\n")
+    script = str(Path(__file__).parents[1] / "idle_sweep.py")
+    done = subprocess.run(
+        [sys.executable, script, str(file), str(home), site.address],
+        env=site.environment(home),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    trials = [json.loads(path.read_text()) for path in (home / "places").glob("*.json")]
+    assert len(trials) == 12
+    by_cell = {name: [one for one in trials if f"-{name}-" in one["cell"]] for name in SHARES}
+    assert {one["device"] for name in ("whole", "half") for one in by_cell[name]} == {"cuda"}
+    assert {one["device"] for one in by_cell["cpu"]} == {"cpu"}
+    assert [len(one["gpus"]) for one in by_cell["cpu"]] == [0] * 4
+    moments = [
+        {
+            name: [one for one in group if one["began"] <= now < one["ended"]]
+            for name, group in cells
+        }
+        for now in (one["began"] for one in trials)
+        for cells in [by_cell.items()]
+    ]
+    for moment in moments:
+        assert sum(map(len, moment.values())) <= 5
+        assert len(moment["half"]) <= 3
+        load: Counter[str] = Counter()
+        for name, running in moment.items():
+            for gpu in (gpu for one in running for gpu in one["gpus"]):
+                load[gpu] += SHARES[name]
+        assert max(load.values(), default=0) <= 1, "a GPU holds more than it has"
+    assert any(
+        len(moment["half"]) >= 2 and len({one["gpus"][0] for one in moment["half"]}) == 1
+        for moment in moments
+    ), "no GPU was ever shared"
+    assert any(moment["cpu"] and moment["half"] for moment in moments)
 
 
 @pytest.mark.timeout(600)
