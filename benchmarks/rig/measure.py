@@ -17,7 +17,7 @@ from rig.work import Work
 
 BENCHMARKS = Path(__file__).parent.parent
 LIMIT_SECONDS = 600
-PACKAGES = ("ray", "optuna", "mlflow")
+PACKAGES = ("ray", "optuna", "mlflow", "syne-tune")
 
 
 @dataclass(frozen=True, kw_only=True)
