@@ -180,7 +180,7 @@ def _warnings(experiment: "Experiment") -> list[str]:
     warnings += [*notes(experiment), *data.notes(experiment)]
     machine = this_machine()
     checks: list[Callable[[], object]] = [
-        partial(trial_resources, cell.resources, machine) for cell in experiment.cells
+        partial(trial_resources, cell.resources, [machine]) for cell in experiment.cells
     ]
     if (files.home() / "sweeps" / experiment.name / "records.jsonl").exists():
         checks.append(partial(refuse_changes, stored(experiment.name), experiment))
@@ -188,7 +188,7 @@ def _warnings(experiment: "Experiment") -> list[str]:
         try:
             look()
         except UserError as error:
-            warnings.append(error.rule.replace("the cluster", "this machine"))
+            warnings.append(error.rule.replace("the biggest node", "this machine"))
     return list(dict.fromkeys(warnings))
 
 

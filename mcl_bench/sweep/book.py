@@ -213,6 +213,10 @@ class Book:
         self.ledger.hear(line)
         self._listener(line)
 
+    def note(self, text: str) -> None:
+        """Tell people something, and keep it among the events."""
+        self.say("note", text=text)
+
     def end(self, state: str, *, cells: Iterable[CellPlan], open_runs: Iterable[Running]) -> None:
         """Write the table, summarise the cells, and say how the sweep ended."""
         self._rebuild_table()

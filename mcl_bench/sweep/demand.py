@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mcl_bench import training
 from mcl_bench.records import UserError
 from mcl_bench.spec import Experiment
-from mcl_bench.sweep.cluster import slots, this_machine, trial_resources
+from mcl_bench.sweep.cluster import this_machine, trial_resources
 from mcl_bench.sweep.quota import checkpoint_bytes
 
 
@@ -25,14 +25,14 @@ class Demand:
 def demand(experiment: Experiment, classes: Mapping[str, int]) -> Demand:
     """What the sweep takes here; `classes` are the numbers of classes by data label."""
     machine = this_machine()
-    device = "cuda" if machine["GPU"] else "cpu"
+    device = "cuda" if machine.gpus else "cpu"
     try:
-        needed = [trial_resources(cell.resources, machine) for cell in experiment.cells]
+        needed = [trial_resources(cell.resources, [machine]) for cell in experiment.cells]
     except UserError:  # told among the plan's warnings
         return Demand(slots=0, device=device, checkpoint_bytes=0)
     if not any(one["GPU"] for one in needed):
         device = "cpu"
-    at_once = max(slots(one, machine) for one in needed)
+    at_once = max(machine.count(one) for one in needed)
     limit = experiment.spec.resources.max_concurrent
     at_once = min(at_once, limit or at_once)
     networks = {

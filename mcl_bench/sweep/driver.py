@@ -29,6 +29,7 @@ from mcl_bench.sweep.ledger import device_weight
 from mcl_bench.sweep.limits import Limits
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
+from mcl_bench.sweep.stopping import StopRequest
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.supply import Resources, Supply
 from mcl_bench.sweep.trials import Launch, Running, hand_over, trial_record
@@ -65,7 +66,9 @@ class Driver:
         )
         self._awaited: str | None = None
         self._breaker = Breaker()
+        self._request: StopRequest | None = None
         self.stopping = False
+        self.stopped = False
         self.fault: UserError | None = None
         self.broken: RunError | None = None
 
@@ -120,6 +123,7 @@ class Driver:
         weights = {cell: device_weight(needs) for cell, needs in resources.items()}
         self.limits.begin(slots=slots, weights=weights)
         self.stop_file.unlink(missing_ok=True)
+        self._request = StopRequest(self._book.folder.stop_request)
         if self._experiment.spec.search.reuse:
             self._book.know_others(metric=self._metric)
         for running in self._supply.begin(resources):
@@ -133,7 +137,7 @@ class Driver:
 
         Once a trial that is to run alone is given out, nothing else is until it has been heard of.
         """
-        while not self.mind_limits() and self._awaited is None:
+        while self.mind_limits() and self._awaited is None:
             self.limits.close_search(self._live.values())
             running = self._supply.next()
             if isinstance(running, Finished):
@@ -151,12 +155,16 @@ class Driver:
         return None
 
     def mind_limits(self) -> bool:
-        """Whether the budget is spent; if so, running trials are told to leave."""
-        if self.stopping:
-            return self.limits.spent
-        if self.limits.look(live=self._live.values(), waiting=self._supply.waiting):
-            self.stop()
-        return self.limits.spent
+        """Whether trials may start: not when the budget is spent, nor when asked to end.
+
+        Then running trials are told to leave.
+        """
+        if not self.stopping:
+            self.stopped = self._request is not None and self._request.asked()
+            spent = self.limits.look(live=self._live.values(), waiting=self._supply.waiting)
+            if spent or self.stopped:
+                self.stop()
+        return not self.stopping
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
         """Hear of an epoch or of a trial's end.

@@ -8,7 +8,7 @@ after its end, or of one that was never asked, changes nothing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +22,12 @@ COMPLETE: frozenset[str] = frozenset({"complete", "duplicate"})
 
 OPEN: frozenset[str] = frozenset({"running", "retried"})
 """The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
+
+PATIENCE = 0.1
+"""The share of its work by which a cell may fall behind whoever takes its turns."""
+
+PATIENCE_TRIALS = 2
+"""The trials by which it may fall behind where that is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +135,10 @@ class CellPlan:
         """The share of this cell's work that has been given out."""
         return (self._count_asked() + len(self.confirm)) / (self.trials + self.seeds)
 
+    def patience(self) -> float:
+        """How far its share may fall behind before room is made for it."""
+        return max(PATIENCE, PATIENCE_TRIALS / (self.trials + self.seeds))
+
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
         if self.asks or self._searching:
@@ -197,14 +207,34 @@ class Plan:
 
     def __init__(self, cells: Iterable[CellPlan]) -> None:
         self.cells = {cell.id: cell for cell in cells}
+        self.crowded_out: Set[str] = frozenset()
+        """The cells that there is no room for now; others take their turns."""
 
     def next_step(self) -> Step:
-        """The next thing to start; `Wait` while only running trials are left."""
-        for cell in sorted(self.cells.values(), key=CellPlan.share):
+        """The next thing to start; `Wait` while what is left runs, or has no room."""
+        waiting = False
+        for cell in self._in_turn():
             step = cell.next_step()
-            if step is not None:
+            if step is not None and cell.id not in self.crowded_out:
                 return step
-        return Wait() if any(cell.running for cell in self.cells.values()) else Finished()
+            waiting = waiting or step is not None or cell.running > 0
+        return Wait() if waiting else Finished()
+
+    def overdue(self) -> str | None:
+        """The cell without room that others have overtaken by too much, if there is one."""
+        late: CellPlan | None = None
+        for cell in self._in_turn():
+            if cell.next_step() is None:
+                continue
+            if cell.id not in self.crowded_out:
+                if late is None or cell.share() - late.share() <= late.patience():
+                    return None
+                return late.id
+            late = late or cell
+        return None
+
+    def _in_turn(self) -> list[CellPlan]:
+        return sorted(self.cells.values(), key=CellPlan.share)
 
     @property
     def asks(self) -> bool:

@@ -3,27 +3,32 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import alone, connected, nodes, slots, trial_resources
+from mcl_bench.sweep.cluster import alone, connected, trial_resources
 from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.edits import refuse_edits
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import is_moved, refuse_changes
 from mcl_bench.sweep.notes import notes
+from mcl_bench.sweep.places import Need, Node
 from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.storage import Storage, storage_at
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.watch import watched
+
+if TYPE_CHECKING:
+    from mcl_bench.sweep.nodes import Nodes
 
 LEAVE_SECONDS = 6.0
 """How long an interrupted driver waits for running trials to write their checkpoints."""
@@ -160,13 +165,42 @@ def _run(
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
-    driver.open()
-    for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
-        book.say("note", text=note)
+
+    def start() -> None:
+        driver.open()
+        for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
+            book.note(note)
+
     if driver.finished:  # an earlier driver died between its last trial and its end
+        start()
         driver.end(_state(driver))
         return _outcome(driver, book, _state(driver))
-    return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
+    with connected(address, verbose=verbose):
+        nodes = _nodes(experiment, book, settings, local=not address)
+        state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
+    return _outcome(driver, book, state)
+
+
+def _nodes(experiment: Experiment, book: Book, settings: Settings, *, local: bool) -> "Nodes":
+    """The nodes of the connected Ray, which are to have the packed images of every cell."""
+    from mcl_bench.sweep.nodes import Nodes, Packing  # Ray's environment stands now
+
+    packings = {
+        cell.data_label: Packing(
+            data=cell.spec.data.model_dump_json(),
+            digest=settings.packed(cell).digest,
+            path=str(settings.packed(cell).train_path),
+        )
+        for cell in experiment.cells
+    }
+    return Nodes(
+        book.folder.files,
+        shared=experiment.spec.files is not None,
+        store=settings.store,
+        packings=list(packings.values()),
+        local=local,
+        tell=book.note,
+    )
 
 
 def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> SweepFolder:
@@ -182,42 +216,65 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
     return SweepFolder(folder.path, files_at=experiment.spec.files)
 
 
-def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbose: bool) -> str:
-    """Run what is left on Ray; the state that the sweep ends in."""
-    with connected(address, verbose=verbose) as cluster:
-        from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+def _drive(
+    experiment: Experiment,
+    driver: Driver,
+    nodes: "Nodes",
+    *,
+    start: Callable[[], None],
+    tell: Callable[[str], None],
+    verbose: bool,
+) -> str:
+    """Run what is left on the connected Ray; the state that the sweep ends in.
 
-        try:
-            resources = {
-                cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells
-            }
-        except UserError:
-            driver.end("interrupted")
-            raise
-        at_once = max(slots(needed, cluster) for needed in resources.values())
-        at_once = min(at_once, experiment.spec.resources.max_concurrent or at_once)
+    Nothing is written before it is known that the cluster can hold every trial.
+    """
+    from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+    from mcl_bench.sweep.placing import Placer
+
+    with nodes:
+        there = nodes.open()
+        needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
+        start()
+        placer = Placer(
+            driver,
+            watch=nodes.watch,
+            needs=needs,
+            limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
+            limit=experiment.spec.resources.max_concurrent,
+            tell=tell,
+        )
         try:
             with _interruptible(driver), watched(driver.break_off):
-                there = nodes()
-                whole = {cell: alone(own, there) for cell, own in resources.items()}
-                driver.begin(resources, slots=at_once, alone=whole)
-                execute(driver, slots=at_once, verbose=verbose)
+                driver.begin(
+                    needs,
+                    slots=_at_once(experiment, needs, there),
+                    alone={cell: alone(need, there) for cell, need in needs.items()},
+                )
+                execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
-        if driver.fault is not None:
-            raise driver.fault
-        if driver.broken is not None:
-            driver.end("failed")
-            raise driver.broken
-        driver.end(_state(driver))
-    return _state(driver)
+    if driver.fault is not None:
+        raise driver.fault
+    if driver.broken is not None:
+        driver.end("failed")
+        raise driver.broken
+    state = _state(driver)
+    driver.end(state)
+    return state
+
+
+def _at_once(experiment: Experiment, needs: Mapping[str, Need], nodes: Sequence[Node]) -> int:
+    """How many trials run at once on these nodes, of the cell that most trials of fit."""
+    most = max(sum(node.count(need) for node in nodes) for need in needs.values())
+    return min(most, experiment.spec.resources.max_concurrent or most)
 
 
 def _state(driver: Driver) -> str:
     """How the sweep stands if it ends here."""
     states = {cell.state() for cell in driver.plan.cells.values()}
     if driver.stopping and not driver.limits.spent:
-        return "interrupted"
+        return "stopped" if driver.stopped else "interrupted"
     if "failed" in states:
         return "failed"
     return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
@@ -225,7 +282,7 @@ def _state(driver: Driver) -> str:
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
     failed = tuple(record for record in book.records if record.state == "failed")
-    code = {"interrupted": 130, "failed": 1}.get(state, 1 if failed else 0)
+    code = {"interrupted": 130, "stopped": 130, "failed": 1}.get(state, 1 if failed else 0)
     return SweepOutcome(
         state=state,
         exit=code,

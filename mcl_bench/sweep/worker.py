@@ -84,7 +84,9 @@ class TrialWorker(tune.Trainable):
     """Runs trials, one after another; `config["trial"]` and a result's `record` are JSON."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Keep the config; the training is built in the first step."""
+        """Keep the config and load torch; the training is built in the first step."""
+        from mcl_bench import training  # noqa: F401 - so that no trial waits for it
+
         self._config = config
         self._training: Training | None = None
         self._lease: Lease | None = None
