@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What takes an hour: `make bench` leaves it out.
+LONG := benchmarks/data_scaling.py benchmarks/soak_trials.py
+
 .PHONY: install quickstart test lint bench bench-scaling soak clean
 
 install: $(VENV)/.installed
@@ -28,7 +31,7 @@ $(VENV)/.bench: $(VENV)/.installed
 	touch $@
 
 bench: $(VENV)/.bench
-	@status=0; for script in $(filter-out benchmarks/data_scaling.py,$(wildcard benchmarks/*.py)); do \
+	@status=0; for script in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
 
 bench-scaling: install

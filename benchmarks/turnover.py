@@ -4,14 +4,16 @@ Ours is the real line (driver, Optuna on SQLite, MLflow on SQLite, the folder's 
 Tune) with a worker whose training does nothing; see `rig/ours.py` for what is replaced and how.
 Its peers give Tune the same empty epoch with the same metrics, see `rig/plain_tune.py`: plain Tune
 (function trainable, OptunaSearch in memory, MLflowLoggerCallback), and Tune's class trainable with
-`reuse_actors`, with and without MLflow. The peers keep nothing that a killed run can go on from.
+`reuse_actors`, with and without MLflow. Syne Tune's local backend starts a process for each trial,
+see `rig/syne.py`; it has no tracking. The peers keep nothing that a killed run can go on from.
 
 The turnover is the time between two ends of trials, on all slots together, without the first ones:
 the start of Ray and of the first actors is not in it. How many trials each process ran is
 printed, since Tune may run all of a sweep's short trials on one actor while a second one starts.
 
 Run: `python benchmarks/turnover.py [N [PEER_N]]`: N trials of ours and of the reusing peers
-(default 150), PEER_N of plain Tune (default 20). Exit code 1 if the promise is broken.
+(default 150), PEER_N of plain Tune and of Syne Tune (default 20). Exit code 1 if the promise is
+broken.
 """
 
 import sys
@@ -24,11 +26,13 @@ PROMISE_RATIO = 15.0
 SKIPPED = 2 * SLOTS
 OURS = "mcl_bench, tracking on"
 PLAIN = "plain Tune, Optuna and MLflow"
+SYNE = "Syne Tune, local backend"
 RUNS: dict[str, tuple[str, dict[str, bool]]] = {
     OURS: ("rig.ours", {"tracking": True}),
     PLAIN: ("rig.plain_tune", {"reuse": False, "tracking": True}),
     "Tune, reuse_actors, MLflow": ("rig.plain_tune", {"reuse": True, "tracking": True}),
     "Tune, reuse_actors, no MLflow": ("rig.plain_tune", {"reuse": True, "tracking": False}),
+    SYNE: ("rig.syne", {}),
 }
 """Name, module and flags of each run."""
 
@@ -66,7 +70,7 @@ def main() -> int:
         raise SystemExit(f"N and PEER_N must be more than {SKIPPED}")
     measured = {}
     for name, (module, flags) in RUNS.items():
-        work = Work(trials=plain if name == PLAIN else trials, epochs=1, seconds=0.0)
+        work = Work(trials=plain if name in {PLAIN, SYNE} else trials, epochs=1, seconds=0.0)
         measured[name] = measure(module, work, **flags)
     text, kept = report(measured)
     sys.stdout.write(text + "\n")

@@ -5,9 +5,11 @@ file's lines each hold the hash of the line before, as `previous`: what has been
 moved or added by hand is found.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,15 +81,29 @@ def write_whole(path: Path, content: bytes | str, *, sync: bool = True) -> None:
 
 
 def append_line(path: Path, value: Mapping[str, Any] | str, *, sync: bool = True) -> str:
-    """Append one line (a mapping as JSON), flushed to disk with `sync`; returns the line."""
+    """Append one line (a mapping as JSON), flushed to disk with `sync`; returns the line.
+
+    What can't be written whole, as on a full disk, is cut off again before OSError is raised.
+    """
     line = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(line.encode() + b"\n")
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
+    with path.open("ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            _write_all(file.fileno(), line.encode() + b"\n")
+            if sync:
+                os.fsync(file.fileno())
+        except OSError:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.ftruncate(file.fileno(), size)
+            raise
     return line
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """Write to a file handle; it may take several writes, of which the last one tells a fault."""
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def mend_tail(path: Path) -> bool:
@@ -101,6 +117,15 @@ def mend_tail(path: Path) -> bool:
         file.truncate(data.rfind(b"\n") + 1)
         os.fsync(file.fileno())
     return True
+
+
+def has_torn_tail(path: Path) -> bool:
+    """Whether the last line is one that a crash left unfinished."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -123,6 +148,25 @@ def read_lines(path: Path) -> Iterator[str]:
                     remedy="put the file back from a copy",
                 ) from error
             yield line
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock that this file is.
+
+    A shared lock is asked for and given back at once, on a file opened for reading: it changes
+    nothing, needs no right to write, and two that look at once don't take each other for holders.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def line_hash(line: str) -> str:

@@ -1,7 +1,10 @@
 """The words that the rooms share: frozen values, the two seams between rooms, and user errors."""
 
 import dataclasses
+import getpass
 import json
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,21 @@ TrialState = Literal[
     "complete", "pruned", "diverged", "failed", "retried", "duplicate", "superseded"
 ]
 """How a trial ended."""
+
+
+Owner = Literal[
+    "training",
+    "startup",
+    "data_wait",
+    "evaluation",
+    "failure",
+    "preemption",
+    "pruned",
+    "duplicate",
+    "idle",
+    "open",
+]
+"""Whom a slot-second of a sweep belongs to; `open` is what running steps have not told yet."""
 
 
 class UserError(Exception):
@@ -72,6 +90,15 @@ class RunError(UserError):
     exit_code = 1
 
 
+def whose() -> str:
+    """Who runs this process, and where: `USER on HOST`. Others read it where a name is taken."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user} on {socket.gethostname()}"
+
+
 def _rebuild_error(
     kind: type[UserError], rule: str, key: str | None, place: str | None, remedy: str | None
 ) -> UserError:
@@ -114,7 +141,7 @@ class TrialConfig:
     `train.*`, `confirm.*`). `digest` is the source digest of the data and `store` the folder that
     holds the packed files on this node, so a worker need not read the source again. `folder` is
     where this lease writes its checkpoint and predictions. `device` is `cpu` or `cuda`; `threads`
-    the CPU threads of torch.
+    the CPU threads of torch. With `keep_weights` the training leaves its weights in `folder`.
     """
 
     id: TrialId
@@ -128,6 +155,7 @@ class TrialConfig:
     digest: str
     store: str
     grant: TestGrant | None = None
+    keep_weights: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This config as plain nested values."""
@@ -225,21 +253,87 @@ class CellWords:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong: what, where, what mends it, and whether `doctor --fix` does.
+
+    `side` is whose it is to mend, `kind` one word for what is wrong, `subject` what of that side it
+    is about (a run's id, a file) where neither trial nor place says so.
+    """
+
+    side: str
+    kind: str
+    what: str
+    where: str
+    remedy: str
+    mends: bool
+    trial: TrialId | None = None
+    subject: str | None = None
+
+
+def setting_word(value: Any) -> str:
+    """A setting's value as one word, the same for equal numbers of whatever kind."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Where a sweep's time went, over all its drives.
+
+    A slot is a place for one trial. `slot_seconds` are those of every owner and add up to
+    `driven_seconds`: slots × the time that drivers ran trials, which is `wall_seconds`. A
+    device-second is a slot-second times the GPUs of the trial that held the slot (a fraction
+    counts as a fraction), or once where it has none; a slot without a trial holds no device.
+    `saved_seconds` are the device-seconds that the known values of `duplicates` trials took once.
+    `closed` tells that a budget has ended the search early.
+    """
+
+    slot_seconds: Mapping[Owner, float]
+    device_seconds: Mapping[Owner, float]
+    driven_seconds: float
+    wall_seconds: float
+    duplicates: int = 0
+    saved_seconds: float = 0.0
+    closed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """These costs as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class InventoryTrial:
-    """One trial as one side (Optuna, MLflow, the table) believes it to be."""
+    """One trial as one side (Optuna, MLflow, the table) believes it to be.
+
+    `steps` are the epochs it has whole and once, `uneven` those that stand there twice or in part.
+    `words` are what else it says, by names that the sides share; a side that has no say leaves a
+    name out.
+    """
 
     trial: TrialId
     state: str
     steps: tuple[int, ...] = ()
+    uneven: tuple[int, ...] = ()
     run_id: str | None = None
+    value: float | None = None
+    files: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What one side believes exists."""
+    """What one side believes exists, and what it finds wrong with itself.
+
+    `state` is that of the sweep, where the side says so. `mendable` is false where the side can't
+    be made anew from the trials' records.
+    """
 
     side: str
-    trials: tuple[InventoryTrial, ...]
+    trials: tuple[InventoryTrial, ...] = ()
+    faults: tuple[Finding, ...] = ()
+    state: str | None = None
+    mendable: bool = True
 
 
 class Tracker(Protocol):
@@ -277,8 +371,8 @@ class Tracker(Protocol):
         """Summarise a cell's confirm trials on its run and close it."""
         ...
 
-    def finish_sweep(self, *, state: str) -> None:
-        """Close the sweep's run, with how it ended."""
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
+        """Close the sweep's run, with how it ended and where its time went."""
         ...
 
     def inventory(self) -> Inventory:

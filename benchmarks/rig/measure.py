@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rig.work import Work
 
 BENCHMARKS = Path(__file__).parent.parent
 LIMIT_SECONDS = 600
-PACKAGES = ("ray", "optuna", "mlflow")
+PACKAGES = ("ray", "optuna", "mlflow", "syne-tune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,15 @@ class Measured:
 
 
 def measure(module: str, work: Work, **flags: bool) -> Measured:
+    """What one run of that work by `python -m MODULE` left."""
+    return Measured(**run(module, asdict(work) | flags))
+
+
+def run(module: str, asked: Mapping[str, Any], *, limit: float = LIMIT_SECONDS) -> Any:
     """Run `python -m MODULE` in a fresh process and a temporary folder; both are gone afterwards.
 
-    A Ray that is started on the way listens with a token of its own.
+    Returns what its last line says. A Ray that is started on the way listens with a token of its
+    own. After `limit` seconds it is killed.
     """
     with tempfile.TemporaryDirectory(prefix="mcl-", ignore_cleanup_errors=True) as folder:
         environment = {
@@ -68,7 +75,7 @@ def measure(module: str, work: Work, **flags: bool) -> Measured:
             "TMPDIR": folder,
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(asdict(work) | flags)],
+            [sys.executable, "-m", module, json.dumps(asked)],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -77,14 +84,14 @@ def measure(module: str, work: Work, **flags: bool) -> Measured:
             start_new_session=True,
         )
         try:
-            out, err = process.communicate(timeout=LIMIT_SECONDS)
+            out, err = process.communicate(timeout=limit)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if process.returncode:
-        raise SystemExit(f"{module} {flags} ended with {process.returncode}:\n{err[-3000:]}")
-    return Measured(**json.loads(out.splitlines()[-1]))
+        raise SystemExit(f"{module} {asked} ended with {process.returncode}:\n{err[-3000:]}")
+    return json.loads(out.splitlines()[-1])
 
 
 def conditions() -> str:

@@ -4,7 +4,7 @@ from mcl_bench.results.audit import audit, read_claim
 from mcl_bench.results.audit_text import audit_json, audit_text
 from mcl_bench.results.comparison import compare
 from mcl_bench.results.comparison_text import comparison_json, comparison_text
-from mcl_bench.results.folder import read_records
+from mcl_bench.results.folder import read_events, read_records
 from mcl_bench.results.leaderboard import leaderboard
 from mcl_bench.results.render import DETAILED, asides, render
 from mcl_bench.results.row import Row, warnings
@@ -35,6 +35,7 @@ __all__ = [
     "leaderboard",
     "parquet_bytes",
     "read_claim",
+    "read_events",
     "read_records",
     "read_table",
     "render",

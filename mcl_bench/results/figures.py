@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mcl_bench.results.costs import costs_words
 from mcl_bench.results.row import Row
 from mcl_bench.results.stats import half_width
 
@@ -64,6 +65,8 @@ def xi_text(row: Row) -> str:
 def remarks_of(row: Row) -> list[str]:
     """What must be known of a row before its numbers are believed."""
     remarks: list[str] = [] if row.state == "complete" else [row.state]
+    if row.aside.left_out:
+        remarks.append(f"budget: {row.trials} of {row.trials + row.aside.left_out} trials")
     if not row.equal_budget:
         remarks.append("unequal budget")
     if row.n == 1:
@@ -84,3 +87,12 @@ def width_notes(rows: Sequence[Row]) -> list[str]:
     if not any(row.aside.xi_differs for row in rows):
         return []
     return ["≠: another ξ than the baseline's, so two tuned systems are compared, not two losses."]
+
+
+def cost_notes(rows: Sequence[Row], *, named: bool = False) -> list[str]:
+    """Where the time of each sweep went, its name first if it is `named`."""
+    costs = {row.sweep: row.aside.costs for row in rows if row.aside.costs is not None}
+    return [
+        f"Costs{f' of {sweep}' if named else ''}: {costs_words(own)}."
+        for sweep, own in costs.items()
+    ]

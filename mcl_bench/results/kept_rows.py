@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from mcl_bench import files
+from mcl_bench.records import Costs
 from mcl_bench.results.row import Aside, Budget, Row
 from mcl_bench.results.scores import SeedScore
 
 NAME = "leaderboard.json"
 
-MADE_OF = ("experiment.yaml", "sweep.json", "looks.jsonl", "records.jsonl", "results.parquet")
+MADE_OF = (
+    "experiment.yaml",
+    "sweep.json",
+    "looks.jsonl",
+    "costs.json",
+    "records.jsonl",
+    "results.parquet",
+)
 """The files that rows are made from; the table only where there are no records."""
 
 ROOMS = ("results", "spec")
@@ -105,6 +113,7 @@ def _row(plain: dict[str, Any]) -> Row:
                 "scores": tuple(SeedScore(**score) for score in aside["scores"]),
                 "budgets": tuple(Budget(**budget) for budget in aside["budgets"]),
                 "warnings": tuple(aside["warnings"]),
+                "costs": None if aside["costs"] is None else Costs(**aside["costs"]),
             }
         ),
     )

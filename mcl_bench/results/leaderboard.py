@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcl_bench.records import TrialRecord
+from mcl_bench.records import Costs, TrialRecord
 from mcl_bench.results.best_of import budget_sizes, expected_best
+from mcl_bench.results.costs import read_costs
 from mcl_bench.results.folder import (
     ledger_warnings,
     looks_by_cell,
@@ -63,6 +64,20 @@ class Standing:
         return {score.seed: score.top1 for score in self.scores}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """What all rows of one sweep share."""
+
+    name: str
+    experiment: Experiment
+    warnings: tuple[str, ...]
+    costs: Costs | None
+
+    @property
+    def closed(self) -> bool:
+        return self.costs is not None and self.costs.closed
+
+
 def leaderboard(home: Path, names: Sequence[str] = ()) -> list[Row]:
     """The rows of these sweeps under `home`, or of all of them.
 
@@ -85,7 +100,12 @@ def sweep_rows(folder: Path) -> list[Row]:
 def experiment_rows(experiment: Experiment, folder: Path) -> list[Row]:
     """The rows of this experiment's sweep in this folder, made from its record."""
     every = read_records(folder)
-    warnings = ledger_warnings(folder, every)
+    sweep = _Sweep(
+        name=folder.name,
+        experiment=experiment,
+        warnings=ledger_warnings(folder, every),
+        costs=read_costs(folder),
+    )
     standings = _standings(experiment, every, folder)
     compared = _compared(standings, experiment.baseline)
     adjusted = dict(
@@ -101,13 +121,11 @@ def experiment_rows(experiment: Experiment, folder: Path) -> list[Row]:
     rows = [
         _row(
             standing,
-            experiment=experiment,
-            sweep=folder.name,
+            sweep=sweep,
             tier=tier[standing.cell.id],
             difference=compared.get(standing.cell.id),
             p_adjusted=adjusted.get(standing.cell.id),
             baseline_xi=widths[*standing.cell.group, experiment.baseline],
-            warnings=warnings,
         )
         for standing in standings
     ]
@@ -166,20 +184,19 @@ def _tiers(standings: Sequence[Standing]) -> dict[str, int | None]:
 def _row(
     standing: Standing,
     *,
-    experiment: Experiment,
-    sweep: str,
+    sweep: _Sweep,
     tier: int | None,
     difference: Difference | None,
     p_adjusted: float | None,
     baseline_xi: str | None,
-    warnings: tuple[str, ...],
 ) -> Row:
     cell, best = standing.cell, standing.best
     values = list(standing.top1_by_seed.values())
     top1 = t_interval(values) if values else None
     seen = difference or Difference(n=0)
+    searched, asked = count_searched(standing.records), cell.trials
     return Row(
-        sweep=sweep,
+        sweep=sweep.name,
         cell=cell.id,
         dataset=cell.spec.data.name,
         backbone=cell.spec.model.backbone,
@@ -197,22 +214,23 @@ def _row(
         difference_ci_high=seen.high,
         p_adjusted=p_adjusted,
         test_looks=standing.looks,
-        trials=count_searched(standing.records),
+        trials=searched,
         device_hours=math.fsum(record.device_seconds for record in standing.records) / 3600,
         equal_budget=cell.equal_budget,
         state=cell_state(
             standing.records,
-            metric=experiment.spec.search.metric,
-            trials=experiment.spec.search.trials,
-            seeds=experiment.spec.confirm.seeds,
+            metric=sweep.experiment.spec.search.metric,
+            trials=asked,
+            seeds=sweep.experiment.spec.confirm.seeds,
+            closed=sweep.closed,
         ),
         config=None if best is None else _config(best),
         aside=_aside(
             standing,
-            experiment=experiment,
+            sweep=sweep,
             difference=seen,
             xi_differs=best is not None and baseline_xi not in {None, best.xi},
-            warnings=warnings,
+            left_out=max(0, asked - searched) if sweep.closed else 0,
         ),
     )
 
@@ -220,14 +238,14 @@ def _row(
 def _aside(
     standing: Standing,
     *,
-    experiment: Experiment,
+    sweep: _Sweep,
     difference: Difference,
     xi_differs: bool,
-    warnings: tuple[str, ...],
+    left_out: int,
 ) -> Aside:
-    metric = experiment.spec.search.metric
+    metric = sweep.experiment.spec.search.metric
     return Aside(
-        baseline=experiment.baseline,
+        baseline=sweep.experiment.baseline,
         group=standing.cell.group,
         metric=metric,
         common_seeds=difference.n,
@@ -238,7 +256,9 @@ def _aside(
         scores=standing.scores,
         protocol=_protocol(standing, metric),
         budgets=_budgets(standing.records, metric),
-        warnings=warnings,
+        warnings=sweep.warnings,
+        costs=sweep.costs,
+        left_out=left_out,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from mcl_bench.results.details import details
 from mcl_bench.results.figures import (
     NONE,
+    cost_notes,
     difference_text,
     number_text,
     p_text,
@@ -50,7 +51,12 @@ def markdown(rows: Sequence[Row], *, with_details: bool = False) -> str:
     heads = [head.format(baseline="the baseline") for head in HEADS]
     heads = ["sweep", *heads, "sign-flip p (floor)", "looks", "remarks"]
     parts = [_lines(heads, [_cells(row, found) for row in rows])]
-    notes = [*width_notes(rows), *found.notes, *optimism_notes(rows)]
+    notes = [
+        *width_notes(rows),
+        *found.notes,
+        *optimism_notes(rows),
+        *cost_notes(rows, named=True),
+    ]
     items = [f"- **Warning: {markdown_text(warning)}**" for warning in warnings(rows)]
     items += [f"- {markdown_text(note)}" for note in notes]
     parts += [items] if items else []

@@ -54,6 +54,8 @@ def _document(rows: Sequence[Row], *, with_details: bool) -> dict[str, Any]:
         plain["warnings"] = found
     if notes := unlike_rows(rows).notes:
         plain["unlike"] = list(notes)
+    if costs := {row.sweep: row.aside.costs.to_dict() for row in rows if row.aside.costs}:
+        plain["costs"] = costs
     if with_details:
         plain["details"] = details_json(rows)
         plain["published"] = [one.to_dict() for one in beside_all(rows)]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcl_bench.records import Costs
 from mcl_bench.results.optimism import Optimism, optimism
 from mcl_bench.results.protocol import Protocol
 from mcl_bench.results.scores import SeedScore
@@ -25,7 +26,9 @@ class Aside:
     `group` names the data × model, `baseline` the arm that it is compared with, `common_seeds` the
     number of seeds of both. `scores` has each confirm seed, `protocol` how the numbers were made
     (None before the search has a best trial), `budgets` the expected best `metric` of smaller
-    searches. `warnings` says what is wrong with the sweep's looks at test, if anything is.
+    searches. `warnings` says what is wrong with the sweep's looks at test, if anything is; `costs`
+    where the sweep's time went. `left_out` search trials were not asked, because a budget closed
+    the search.
     """
 
     baseline: str
@@ -40,6 +43,8 @@ class Aside:
     protocol: Protocol | None = None
     budgets: tuple[Budget, ...] = ()
     warnings: tuple[str, ...] = ()
+    costs: Costs | None = None
+    left_out: int = 0
 
     @property
     def optimism(self) -> Optimism | None:

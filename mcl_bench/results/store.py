@@ -5,13 +5,15 @@ MLflow is imported inside the functions: it costs a second, and the leaderboard 
 
 import logging
 import os
+import sqlite3
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcl_bench.records import UserError
+from mcl_bench.records import DataError, Finding, Inventory, UserError
+from mcl_bench.spec import masked
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -52,11 +54,78 @@ def open_client(uri: str, home: Path, *, verbose: bool = False) -> "MlflowClient
             client.search_experiments(max_results=1)
         except MlflowException as error:
             raise UserError(
-                f"tracking.uri: MLflow at {uri} can't be used: {_first_line(error)}",
+                f"tracking.uri: MLflow at {masked(uri)} can't be used: "
+                f"{masked(_first_line(error))}",
                 key="tracking.uri",
                 remedy="name an MLflow server or a database, or leave tracking.uri out",
             ) from error
     return client
+
+
+def store_fault(uri: str, home: Path) -> Finding | None:
+    """What is wrong with the store at `uri`, if it is the one under `home` and can be mended.
+
+    Nothing is made or upgraded.
+
+    Raises:
+        DataError: its file is no database any more.
+    """
+    path = home / "mlflow.db"
+    if uri != embedded_uri(home):
+        return None
+    made = "opening it makes it"
+    if not path.exists():
+        what = "there is no MLflow store"
+    else:
+        found, wanted = _schema(path)
+        if found == wanted:
+            return None
+        what = f"the tables of the MLflow store are of {found}, and MLflow needs {wanted}"
+        made = "they are brought to the present form"
+    return Finding(side="mlflow", kind="store", what=what, where=str(path), remedy=made, mends=True)
+
+
+class StoreSide:
+    """The embedded store under `home`, of whatever sweeps; one that is not there is no fault."""
+
+    name = "mlflow"
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def inventory(self) -> Inventory:
+        """Whether its tables are what this MLflow needs."""
+        there = (self._home / "mlflow.db").exists()
+        fault = store_fault(embedded_uri(self._home), self._home) if there else None
+        return Inventory(side="mlflow store", faults=() if fault is None else (fault,))
+
+    def mend(self, findings: Sequence[Finding]) -> None:  # noqa: ARG002 - opening it mends all
+        """Bring its tables to the present form."""
+        open_client(embedded_uri(self._home), self._home)
+
+    def facts(self) -> dict[str, str]:
+        """What is there, in a few words."""
+        path = self._home / "mlflow.db"
+        if not path.exists():
+            return {"MLflow store": "none yet"}
+        return {"MLflow store": f"{path}, tables of {_schema(path)[0]}"}
+
+
+def _schema(path: Path) -> tuple[str, str]:
+    """The version of a store's tables, and the one that this MLflow needs."""
+    from mlflow.store.db import utils
+
+    database: Any = utils
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (found,) = connection.execute("select version_num from alembic_version").fetchone()
+    except (sqlite3.DatabaseError, TypeError) as error:
+        raise DataError(
+            f"the MLflow store {path} is damaged: {error}",
+            remedy="put the file back from a copy, or move it away: a new one is made of the "
+            "records by mcl-bench doctor NAME --fix",
+        ) from error
+    return str(found), str(database._get_latest_schema_revision())
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mcl_bench.results.details import Details, details
 from mcl_bench.results.figures import (
+    cost_notes,
     difference_text,
     number_text,
     p_text,
@@ -143,6 +144,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
     if flips:
         yield f"Exact sign-flip p (its floor), which decides nothing: {', '.join(flips)}."
     yield from optimism_notes(rows)
+    yield from cost_notes(rows)
 
 
 def optimism_notes(rows: Sequence[Row]) -> Iterator[str]:

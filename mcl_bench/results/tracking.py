@@ -6,12 +6,14 @@ more, so that every call can be repeated and a killed driver's runs are taken up
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench.records import (
     CellWords,
+    Costs,
     EpochRecord,
     Inventory,
     InventoryTrial,
@@ -19,6 +21,7 @@ from mcl_bench.records import (
     TrialId,
     TrialName,
     TrialRecord,
+    whose,
 )
 from mcl_bench.results.entities import (
     ENDED_STATUS,
@@ -26,6 +29,7 @@ from mcl_bench.results.entities import (
     TRIAL_STATUS,
     batches,
     cell_tags,
+    cost_metrics,
     end_tags,
     epoch_metrics,
     metrics_at,
@@ -37,7 +41,7 @@ from mcl_bench.results.entities import (
     trial_name,
 )
 from mcl_bench.results.environment import environment
-from mcl_bench.results.experiment import find_runs, open_experiment, retire_experiment
+from mcl_bench.results.experiment import USER, find_runs, open_experiment, retire_experiment
 from mcl_bench.results.folder import count_looks
 from mcl_bench.results.store import open_client
 from mcl_bench.results.winners import best_search, confirmed
@@ -111,7 +115,7 @@ class MlflowTracker:
             ]
             self._by_name = {trial_name(run): run.info.run_id for run in unfinished}
             return self._sweep_run
-        tags = self._tags("sweep")
+        tags = {**self._tags("sweep"), USER: whose()}
         self._sweep_run = self._create(self._sweep, tags)
         self._client.log_dict(self._sweep_run, plain_config(config), "experiment.yaml")
         return self._sweep_run
@@ -188,8 +192,10 @@ class MlflowTracker:
             self._log(run_id, metrics=metrics_at(values, ended))
         self._end(run_id, state=state)
 
-    def finish_sweep(self, *, state: str) -> None:
-        """Close the sweep's run, with how it ended."""
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
+        """Close the sweep's run, with how it ended and where its time went."""
+        if costs is not None:
+            self._log(self._sweep_run, metrics=metrics_at(cost_metrics(costs), time.time()))
         self._end(self._sweep_run, state=state)
 
     def inventory(self) -> Inventory:

@@ -42,6 +42,7 @@ class Cell:
     `space` and `enqueue` name settings as the training does (`loss.mu`, `model.xi`). `unsearched`
     says of each key of the file's space that this cell does not search why. `equal_budget` is
     false where another arm of the same data × model searches a setting that this one does not.
+    `trials` is the number of its search trials.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Cell:
     space: Mapping[str, Range]
     enqueue: tuple[Mapping[str, Any], ...]
     resources: ResourcesSpec
+    trials: int = 1
     unsearched: Mapping[str, str] = field(default_factory=dict)
     equal_budget: bool = True
 
@@ -59,6 +61,12 @@ class Cell:
     def group(self) -> tuple[str, str]:
         """The data × model that this cell's arms share."""
         return (self.data_label, self.model_label)
+
+    @property
+    def most_epochs(self) -> int:
+        """The epochs of this cell's longest possible trial."""
+        searched = self.space.get("train.epochs")
+        return self.spec.train.epochs if searched is None else max(searched.ends)
 
     def settings(self, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The flat dotted settings of one training of this cell, with `params` merged in."""

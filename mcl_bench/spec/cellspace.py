@@ -11,6 +11,7 @@ from mcl_bench.records import UserError
 from mcl_bench.spec.cells import Cell, Draft, check_training
 from mcl_bench.spec.documents import find_section
 from mcl_bench.spec.faults import form_fault, shown, suggestion
+from mcl_bench.spec.grid import num_grid_points
 from mcl_bench.spec.loss import CustomLossSpec
 from mcl_bench.spec.schema import ExperimentSpec, TrialSpec
 from mcl_bench.spec.searchkeys import INTEGERS, OPTIONS, SearchKey, parse_key
@@ -74,8 +75,14 @@ def finish(tree: Node, spec: ExperimentSpec, made: Sequence[Draft]) -> tuple[Cel
                 remedy="take it out of the space",
             )
     queued = _queues(tree, spec, cells)
+    grid = spec.search.sampler == "grid"
     return tuple(
-        replace(cell, enqueue=queue, equal_budget=_is_equal(cell, cells))
+        replace(
+            cell,
+            enqueue=queue,
+            equal_budget=_is_equal(cell, cells),
+            trials=num_grid_points(cell.space) + len(queue) if grid else cell.trials,
+        )
         for cell, queue in zip(cells, queued, strict=True)
     )
 
@@ -115,6 +122,7 @@ def _cell(draft: Draft, spaces: Spaces) -> Cell:
         space={key: space[key] for key in dict.fromkeys(order) if key in space},
         enqueue=(),
         resources=draft.resources,
+        trials=spaces.spec.search.trials,
         unsearched=unsearched,
     )
 

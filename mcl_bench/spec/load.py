@@ -16,9 +16,13 @@ from mcl_bench.spec.schema import ExperimentSpec
 from mcl_bench.spec.settings import flatten
 from mcl_bench.spec.support import OF_EXPERIMENT, refuse_gpus, refuse_remote_files, unsupported
 from mcl_bench.spec.tree import Node, find, items, locate, mapping
+from mcl_bench.spec.urls import refuse_storage
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 RESERVED = frozenset({"leaderboard"})
+
+MOST_TRIALS = {"gp": 500, "cmaes": 500}
+"""The samplers whose model of a cell grows too slow, or whose steps too small, with more trials."""
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
@@ -96,5 +100,19 @@ def _check_support(spec: ExperimentSpec, tree: Node) -> None:
         fault = unsupported(key, flat[key], name=key, place=locate(tree, key)[0])
         if fault is not None:
             raise fault
+    _check_model_size(spec, tree)
+    refuse_storage(spec.search.storage, locate(tree, "search.storage")[0])
     refuse_gpus(spec.resources.gpus, locate(tree, "resources.gpus")[0])
     refuse_remote_files(spec.files, locate(tree, "files")[0])
+
+
+def _check_model_size(spec: ExperimentSpec, tree: Node) -> None:
+    sampler, trials = spec.search.sampler, spec.search.trials
+    if trials > MOST_TRIALS.get(sampler, trials):
+        raise UserError(
+            f"search.trials: sampler: {sampler} takes {MOST_TRIALS[sampler]} trials at most, "
+            f"got {trials}",
+            key="search.trials",
+            place=locate(tree, "search.trials")[0],
+            remedy="ask for fewer, or take sampler: tpe",
+        )

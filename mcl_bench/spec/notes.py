@@ -6,17 +6,20 @@ from mcl_bench.spec.cells import Cell
 from mcl_bench.spec.experiment import Experiment
 from mcl_bench.spec.explanation import drop_text, idle, mutual_channel_part, widths_of
 from mcl_bench.spec.schema import NoPrunerSpec
+from mcl_bench.spec.tree import locate
 
 
 def notes(experiment: Experiment) -> list[str]:
     """One line for each thing of an experiment that has no effect or gives nothing new.
 
-    Told are a pruner that waits until trials have ended, trials that can only be duplicates, and
-    settings of the Mutual-Channel Loss that cannot matter, and stages frozen at random weights.
+    Told are a pruner that waits until trials have ended, trials that can only be duplicates, a
+    number of trials beside a grid, settings of the Mutual-Channel Loss that cannot matter, and
+    stages frozen at random weights.
     """
     return [
         *_idle_pruner(experiment),
         *_duplicates(experiment),
+        *_idle_trials(experiment),
         *_idle_losses(experiment),
         *_frozen_at_random(experiment),
     ]
@@ -38,7 +41,7 @@ def _idle_pruner(experiment: Experiment) -> list[str]:
         return []
     idle: dict[int, list[str]] = {}
     for cell in experiment.cells:
-        epochs = _most_epochs(cell)
+        epochs = cell.most_epochs
         if cell.space and pruner.grace >= epochs:
             idle.setdefault(epochs, []).append(cell.id)
     return [
@@ -51,13 +54,27 @@ def _idle_pruner(experiment: Experiment) -> list[str]:
 def _duplicates(experiment: Experiment) -> list[str]:
     """A line for the cells that have nothing to search, if they get several trials."""
     trials = experiment.spec.search.trials
-    empty = [cell.id for cell in experiment.cells if not cell.space]
-    if trials == 1 or not empty:
+    empty = [cell.id for cell in experiment.cells if not cell.space and cell.trials > 1]
+    if not empty:
         return []
     return [
         f"nothing is searched in {', '.join(empty)}: all but one of search.trials ({trials}) "
         "would be duplicates"
     ]
+
+
+def _idle_trials(experiment: Experiment) -> list[str]:
+    """A line where a number of trials is written that a grid does not read."""
+    if experiment.spec.search.sampler != "grid" or not _is_written(experiment, "search.trials"):
+        return []
+    return [
+        f"search.trials ({experiment.spec.search.trials}) is not read with sampler: grid: a cell "
+        "has as many search trials as its grid has points, and those of search.enqueue"
+    ]
+
+
+def _is_written(experiment: Experiment, key: str) -> bool:
+    return locate(experiment.tree, key)[1]
 
 
 def _idle_losses(experiment: Experiment) -> list[str]:
@@ -108,9 +125,3 @@ def _known_groups(cell: Cell) -> Sequence[int] | None:
     """The channels of two classes, for all, where the file fixes them; None elsewhere."""
     xi = cell.spec.model.xi
     return (xi, xi) if isinstance(xi, int) and "model.xi" not in cell.space else None
-
-
-def _most_epochs(cell: Cell) -> int:
-    """The epochs of the cell's longest possible trial."""
-    searched = cell.space.get("train.epochs")
-    return cell.spec.train.epochs if searched is None else max(searched.ends)

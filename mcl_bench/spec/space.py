@@ -39,6 +39,15 @@ class FloatRange:
             return False
         return self.low <= value <= self.high and _on_grid(value, self.low, self.step)
 
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The values that a grid takes: those of the steps, or `points` from low to high."""
+        if self.step is not None:
+            count = _steps(self.high, self.low, self.step)
+            low, step = Fraction(str(self.low)), Fraction(str(self.step))
+            return tuple(float(low + place * step) for place in range(int(count) + 1))
+        return tuple(dict.fromkeys(_spread(self.low, self.high, self.points or 1, log=self.log)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class IntRange:
@@ -63,6 +72,14 @@ class IntRange:
             return False
         return self.low <= value <= self.high and _on_grid(value, self.low, self.step)
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The values that a grid takes: all of them, or `points` of them from low to high."""
+        if self.points is None:
+            return tuple(range(self.low, self.high + 1, self.step))
+        spread = _spread(self.low, self.high, self.points, log=self.log)
+        return tuple(dict.fromkeys(round(value) for value in spread))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -86,6 +103,11 @@ class Choice:
 
     def __contains__(self, value: object) -> bool:
         return any(value == one and type(value) is type(one) for one in self.values)
+
+    @property
+    def grid(self) -> tuple[Any, ...]:
+        """The values that a grid takes: all of them."""
+        return self.values
 
 
 Range: TypeAlias = FloatRange | IntRange | Choice
@@ -117,6 +139,13 @@ def _on_grid(value: float, low: float, step: float | None) -> bool:
     return step is None or _steps(value, low, step) % 1 == 0
 
 
+def _spread(low: float, high: float, points: int, *, log: bool) -> list[float]:
+    """So many values from low to high, evenly, in the logarithm where `log`; one: the middle."""
+    shares = [place / (points - 1) for place in range(points)] if points > 1 else [0.5]
+    inner = [low * (high / low) ** share if log else low + (high - low) * share for share in shares]
+    return [low, *inner[1:-1], high] if points > 1 else inner
+
+
 def is_range(node: Node) -> bool:
     """Whether a node of the space is a range, and not a mapping of further keys."""
     return is_mapping(node) and any(kind in node.value for kind in KINDS_OF_RANGE)
@@ -135,15 +164,40 @@ def parse_range(node: Node, *, name: str, integer: bool, sampler: str) -> Range:
         if other != kind and other not in options:
             rule = f"{name}: {other} does not go with {kind}{suggestion(other, (kind, *options))}"
             raise UserError(rule, key=name, place=child.place)
-    if "points" in node.value and sampler != "grid":
-        rule = f"{name}.points is read by sampler: grid only, got sampler: {sampler}"
-        raise UserError(rule, key=name, place=node.value["points"].place, remedy="remove points")
+    _check_sampler(node, kind, name=name, sampler=sampler)
     values = {key: plain(child) for key, child in node.value.items()}
     try:
         return _range(kind, values, integer=integer)
     except (ValueError, OverflowError) as error:
         place = node.value[kind].place
         raise UserError(f"{name}: {error}", key=name, place=place) from error
+
+
+def _check_sampler(node: Node, kind: str, *, name: str, sampler: str) -> None:
+    """Refuse a range that this sampler can't search, and `points` that it does not read."""
+    written = node.value
+    if "points" in written and sampler != "grid":
+        rule = f"{name}.points is read by sampler: grid only, got sampler: {sampler}"
+        raise UserError(rule, key=name, place=written["points"].place, remedy="remove points")
+    if "points" in written and "step" in written:
+        rule = f"{name}: a grid takes every value of a range with a step, so points has no place"
+        raise UserError(rule, key=name, place=written["points"].place, remedy="remove one of them")
+    stepped = kind in ("int", "choice") or "step" in written
+    if sampler == "grid" and not stepped and "points" not in written:
+        raise UserError(
+            f"{name}: sampler: grid needs to know how many points of a {kind} range to take",
+            key=name,
+            place=written[kind].place,
+            remedy=f"write {{{kind}: {shown(plain(written[kind]))}, points: 5}}, or a choice",
+        )
+    if sampler == "cmaes" and kind == "choice":
+        raise UserError(
+            f"{name}: sampler: cmaes searches numbers, not a choice, got "
+            f"{shown(plain(written[kind]))}",
+            key=name,
+            place=written[kind].place,
+            remedy="write a range of numbers, or take sampler: tpe",
+        )
 
 
 def _range(kind: str, values: Mapping[str, Any], *, integer: bool) -> Range:

@@ -6,11 +6,12 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mcl_bench.records import UserError
 from mcl_bench.spec import ResourcesSpec
+from mcl_bench.sweep.places import Need, Node, refuse_oversized
 
 PROBE_SECONDS = 5.0
 """How long a cluster's address may take to answer."""
@@ -32,8 +33,8 @@ MUTE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS
 
 
 @contextmanager
-def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[str, float]]:
-    """The resources of the cluster, connected while the block runs.
+def connected(address: str | None, *, verbose: bool = False) -> Iterator[None]:
+    """Be connected to the cluster while the block runs.
 
     Without an address a local Ray of this process is started, with a token of its own and no
     dashboard, and ended afterwards.
@@ -72,7 +73,7 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[dict[st
     for name in ("ray", "ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(level)
     try:
-        yield dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+        yield
     finally:
         ray.shutdown()
 
@@ -113,23 +114,27 @@ def trial_cpus(spec: ResourcesSpec) -> float:
     return 1.0 if spec.cpus == "auto" else spec.cpus
 
 
-def trial_resources(spec: ResourcesSpec, cluster: dict[str, float]) -> dict[str, float]:
-    """What one trial is given of this cluster, `auto` resolved: CPUs and GPUs.
+def trial_resources(spec: ResourcesSpec, nodes: Sequence[Node]) -> Need:
+    """What one trial is given of these nodes, `auto` resolved: CPUs and GPUs.
 
     Raises:
-        UserError: the cluster can never place such a trial.
+        UserError: no node can ever hold such a trial.
     """
-    cpus = trial_cpus(spec)
-    gpus = (1.0 if cluster.get("GPU") else 0.0) if spec.gpus == "auto" else spec.gpus
-    for key, kind, need in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
-        have = cluster.get(kind, 0.0)
-        if need > have:
-            raise UserError(
-                f"resources.{key}: a trial needs {need:g} {kind}, the cluster has {have:g}",
-                key=f"resources.{key}",
-                remedy=f"ask for less, e.g. resources.{key}={have:g}",
-            )
-    return {"CPU": cpus, "GPU": gpus}
+    some_gpu = any(node.gpus for node in nodes)
+    gpus = (1.0 if some_gpu else 0.0) if spec.gpus == "auto" else spec.gpus
+    need = {"CPU": trial_cpus(spec), "GPU": gpus}
+    refuse_oversized(need, nodes)
+    return need
+
+
+def alone(need: Need, nodes: Sequence[Node]) -> Need:
+    """What a trial is given so that nothing runs beside it: a whole GPU, or a whole node's CPUs.
+
+    The biggest node's are asked for.
+    """
+    if need["GPU"] > 0:
+        return {**need, "GPU": max(1.0, need["GPU"])}
+    return {**need, "CPU": max([need["CPU"], *(node.cpus for node in nodes)])}
 
 
 def threads(cpus: float) -> int:
@@ -137,14 +142,9 @@ def threads(cpus: float) -> int:
     return max(1, int(cpus))
 
 
-def this_machine() -> dict[str, float]:
+def this_machine() -> Node:
     """What a Ray that is started here has to give: its CPUs, and the GPUs that CUDA sees."""
     from mcl_bench.training import count_gpus
 
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(count_gpus())}
-
-
-def slots(resources: dict[str, float], cluster: dict[str, float]) -> int:
-    """How many trials of these resources the cluster runs at once."""
-    fits = [int(cluster[kind] / need) for kind, need in resources.items() if need > 0]
-    return max(1, min(fits, default=1))
+    cpus = float(os.cpu_count() or 1)
+    return Node(id="here", address="", name=socket.gethostname(), cpus=cpus, gpus=count_gpus())

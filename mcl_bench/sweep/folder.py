@@ -1,6 +1,7 @@
 """The folder of one sweep: its id, its lock, and the append-only files that a resume reads."""
 
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -25,7 +26,14 @@ APPENDED = ("looks.jsonl", "events.jsonl", "records.jsonl")
 RECORDS = ("looks.jsonl", "records.jsonl", "events.jsonl")
 """What must not be lost, whatever else of a sweep is."""
 
-AT_THE_START = ("experiment.yaml", "study.db", "sweep.json", "driver.json", "lock")
+AT_THE_START = (
+    "experiment.yaml",
+    "study.db",
+    "sweep.json",
+    "driver.json",
+    "lock",
+    "stop-request",
+)
 """What a sweep's folder holds before its first trial."""
 
 
@@ -77,23 +85,7 @@ class SweepFolder:
             UserError: another driver holds the sweep, or the folder can't be written.
             DataError: a file of it is damaged, or its looks have been tampered with.
         """
-        try:
-            if self._ready.exists() and not self.path.exists():
-                self._ready.rename(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-            driver = {"pid": os.getpid(), "host": socket.gethostname()}
-            files.write_whole(self.path / "driver.json", json.dumps(driver) + "\n")
-        except filelock.Timeout as error:
-            raise UserError(
-                f"sweep {experiment.name} is being run by another driver ({self._holder()})",
-                remedy=f"wait for it, or look at it: mcl-bench status {experiment.name}",
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"the sweep's folder {self.path} can't be written: {error.strerror}",
-                remedy="set MCL_HOME to a folder that you can write to",
-            ) from error
+        self._take(experiment.name)
         for name in APPENDED:
             files.mend_tail(self.path / name)
         self._made = not self.exists
@@ -106,14 +98,63 @@ class SweepFolder:
             }
             self._write_facts()
         try:
-            file = self.path / "sweep.json"
-            self._facts = read_object(file, 1, file.read_text())
+            self.read()
             self._looks.open(self._facts.get("looks"))
         except DataError:
             self.close()
             raise
         self._seal_looks()
         return (self.path / "experiment.yaml").exists()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock of a sweep that is there, without opening it for a driver.
+
+        Raises:
+            UserError: a driver holds the sweep, or the folder can't be written.
+            DataError: the file that says which sweep it is has been damaged.
+        """
+        self._take(self.path.name)
+        try:
+            self.read()
+            yield
+        finally:
+            self.close()
+
+    def read(self) -> None:
+        """Read which sweep this is, without taking it.
+
+        Raises:
+            DataError: the file that says so has been damaged.
+        """
+        file = self.path / "sweep.json"
+        try:
+            self._facts = read_object(file, 1, file.read_text())
+        except FileNotFoundError as error:
+            raise DataError(
+                f"the file that says which sweep this is has gone: {file}",
+                remedy="put the file back from a copy, or start the sweep afresh with --new",
+            ) from error
+
+    def _take(self, name: str) -> None:
+        """Take the lock and say who holds it."""
+        try:
+            if self._ready.exists() and not self.path.exists():
+                self._ready.rename(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            driver = {"pid": os.getpid(), "host": socket.gethostname()}
+            files.write_whole(self.path / "driver.json", json.dumps(driver) + "\n")
+        except filelock.Timeout as error:
+            raise UserError(
+                f"sweep {name} is being run by another driver ({self._holder()})",
+                remedy=f"wait for it, or look at it: mcl-bench status {name}",
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"the sweep's folder {self.path} can't be written: {error.strerror}",
+                remedy="set MCL_HOME to a folder that you can write to",
+            ) from error
 
     @property
     def _ready(self) -> Path:
@@ -151,6 +192,11 @@ class SweepFolder:
             self._facts["digests"] = {**known, **digests}
             self._write_facts()
 
+    def kept_ids(self) -> frozenset[str]:
+        """The ids of the sweeps that had this name before, and are kept under `<name>.<n>`."""
+        found = self.path.parent.glob(f"{glob.escape(self.path.name)}.*/sweep.json")
+        return frozenset(str(read_object(file, 1, file.read_text()).get("id")) for file in found)
+
     def discard(self) -> None:
         """Take away a folder that this process made, if nothing has been recorded of the sweep.
 
@@ -169,12 +215,17 @@ class SweepFolder:
         lines = files.read_lines(self.path / "events.jsonl")
         return any('"event": "ask"' in line for line in lines)
 
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every line of `events.jsonl`, in order."""
+        path = self.path / "events.jsonl"
+        for number, line in enumerate(files.read_lines(path), 1):
+            yield read_object(path, number, line)
+
     def spent(self) -> dict[TrialName, tuple[float, float]]:
-        """When each trial was first launched (unix seconds), and its device seconds so far."""
+        """When each trial was first launched (unix seconds), and its steps' seconds so far."""
         spent: dict[TrialName, tuple[float, float]] = {}
-        for number, line in enumerate(files.read_lines(self.path / "events.jsonl"), 1):
-            event = read_object(self.path / "events.jsonl", number, line)
-            if event["event"] not in {"launch", "report"}:
+        for event in self.events():
+            if event["event"] not in {"launch", "report", "spend"}:
                 continue
             name = (event["cell"], event["stage"], event["trial"])
             started, seconds = spent.get(name, (event["time"], 0.0))
@@ -188,7 +239,7 @@ class SweepFolder:
         if not last:
             return False
         event = json.loads(last[0])
-        return event["event"] == "end" and event["state"] in {"complete", "failed"}
+        return event["event"] == "end" and event["state"] in {"budget", "complete", "failed"}
 
     def close(self) -> None:
         """Let the lock go."""
@@ -202,8 +253,11 @@ class SweepFolder:
             files.write_whole(path, text)
 
     def event(self, event: str, **details: Any) -> dict[str, Any]:
-        """Append one line to `events.jsonl`; returns what was written."""
-        line = {"time": time.time(), "event": event, **details}
+        """Append one line to `events.jsonl`; returns what was written.
+
+        `time` is the wall clock's, `clock` counts on whatever is done to that.
+        """
+        line = {"time": time.time(), "clock": time.monotonic(), "event": event, **details}
         files.append_line(self.path / "events.jsonl", line, sync=event != "report")
         return line
 
@@ -216,7 +270,14 @@ class SweepFolder:
         path = self.path / "records.jsonl"
         for number, line in enumerate(files.read_lines(path), 1):
             read_object(path, number, line)
-            yield TrialRecord.from_json(line)
+            try:
+                yield TrialRecord.from_json(line)
+            except (TypeError, KeyError) as error:
+                raise DataError(
+                    f"damaged: it is no record of a trial: {error}",
+                    place=f"{path}:{number}",
+                    remedy="put the file back from a copy, or start the sweep afresh with --new",
+                ) from error
 
     def look(self, *, cell: str, key: str, seed: int, of: int | None) -> TestGrant:
         """Write down a look at test, once for its cell, key and seed; returns what opens test."""
@@ -239,6 +300,11 @@ class SweepFolder:
     def stop_file(self) -> Path:
         """The file that says stop to running trials, while it exists."""
         return self.files / "stop"
+
+    @property
+    def stop_request(self) -> Path:
+        """The file by which another process asks this sweep's driver to end."""
+        return self.path / "stop-request"
 
     def trial(self, cell: str, stage: Stage, number: int) -> Path:
         """The folder of one trial."""

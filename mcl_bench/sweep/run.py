@@ -3,24 +3,32 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import connected, slots, trial_resources
+from mcl_bench.sweep.cluster import alone, connected, trial_resources
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.edits import refuse_edits
 from mcl_bench.sweep.folder import SweepFolder
-from mcl_bench.sweep.growth import refuse_changes
+from mcl_bench.sweep.growth import is_moved, refuse_changes
 from mcl_bench.sweep.notes import notes
+from mcl_bench.sweep.places import Need, Node
 from mcl_bench.sweep.settings import Progress, Settings, sources
-from mcl_bench.sweep.studies import Studies, count_trials
+from mcl_bench.sweep.storage import Storage, storage_at
+from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.watch import watched
+
+if TYPE_CHECKING:
+    from mcl_bench.sweep.nodes import Nodes
 
 LEAVE_SECONDS = 6.0
 """How long an interrupted driver waits for running trials to write their checkpoints."""
@@ -71,7 +79,7 @@ def run_sweep(
     Raises:
         UserError: another driver holds it, the file was changed, or the cluster can't place it.
         DataError: data is missing or damaged.
-        RunError: the record could not be kept.
+        RunError: the record could not be kept, or the Optuna storage does not answer any more.
     """
     folder = SweepFolder(home / "sweeps" / experiment.name, files_at=experiment.spec.files)
     settings = Settings(seed=experiment.spec.train.seed, store=home / "store")
@@ -81,17 +89,14 @@ def run_sweep(
         folder = _retire(experiment, folder, outlets.tracker)
     there = folder.open(experiment)
     try:
-        if there and count_trials(folder.database) > 0:
-            _refuse_version(folder)
-            refuse_changes(load(folder.path / "experiment.yaml"), experiment)
-        elif folder.has_asked:
-            raise DataError(
-                f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
-                remedy="put the file back from a copy, or start the sweep afresh with --new",
+        with disk_told(), _held_storage(experiment, folder) as storage:
+            _refuse_change(experiment, folder, storage, there=there)
+            studies = _studies(experiment, folder, storage, new=new)
+            return _run(
+                experiment, folder, studies, settings, outlets, address=address, verbose=verbose
             )
-        return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except RunError:
-        raise
+        raise  # the same command goes on, with the same id
     except UserError:
         folder.discard()
         raise
@@ -99,23 +104,50 @@ def run_sweep(
         folder.close()
 
 
-def _run(
-    experiment: Experiment,
-    folder: SweepFolder,
-    settings: Settings,
-    outlets: Outlets,
-    *,
-    address: str | None,
-    verbose: bool,
-) -> SweepOutcome:
-    studies = Studies(
-        folder.database,
+@contextmanager
+def _held_storage(experiment: Experiment, folder: SweepFolder) -> Iterator[Storage]:
+    """The storage of the sweep's studies, which this driver holds meanwhile."""
+    url = experiment.spec.search.storage or folder.database
+    storage = storage_at(url, sweep=experiment.name, sweep_id=folder.id)
+    try:
+        storage.hold()
+        yield storage
+    finally:
+        storage.close()
+
+
+def _studies(
+    experiment: Experiment, folder: SweepFolder, storage: Storage, *, new: bool
+) -> Studies:
+    opened = storage.open()
+    if not new:
+        storage.refuse_others(kept=folder.kept_ids())
+    refuse_edits(
+        opened,
+        f"{experiment.name}@{folder.id}",
+        cells=experiment.cells,
+        records=folder.records(),
+    )
+    return Studies(
+        opened,
         sweep=experiment.name,
         sweep_id=folder.id,
         cells={cell.id: cell for cell in experiment.cells},
         search=experiment.spec.search,
         seed=experiment.spec.train.seed,
     )
+
+
+def _run(
+    experiment: Experiment,
+    folder: SweepFolder,
+    studies: Studies,
+    settings: Settings,
+    outlets: Outlets,
+    *,
+    address: str | None,
+    verbose: bool,
+) -> SweepOutcome:
     book = Book(
         folder=folder,
         studies=studies,
@@ -128,67 +160,129 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             outlets.listener({"event": "note", "text": note})
-        return _outcome(driver, book, _final_state(driver))
+        return _outcome(driver, book, _state(driver))
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
-    driver.open()
-    for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
-        book.say("note", text=note)
+
+    def start() -> None:
+        driver.open()
+        for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
+            book.note(note)
+
     if driver.finished:  # an earlier driver died between its last trial and its end
-        driver.end(_final_state(driver))
-        return _outcome(driver, book, _final_state(driver))
-    return _outcome(driver, book, _drive(experiment, driver, address=address, verbose=verbose))
+        start()
+        driver.end(_state(driver))
+        return _outcome(driver, book, _state(driver))
+    with connected(address, verbose=verbose):
+        nodes = _nodes(experiment, book, settings, local=not address)
+        state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
+    return _outcome(driver, book, state)
+
+
+def _nodes(experiment: Experiment, book: Book, settings: Settings, *, local: bool) -> "Nodes":
+    """The nodes of the connected Ray, which are to have the packed images of every cell."""
+    from mcl_bench.sweep.nodes import Nodes, Packing  # Ray's environment stands now
+
+    packings = {
+        cell.data_label: Packing(
+            data=cell.spec.data.model_dump_json(),
+            digest=settings.packed(cell).digest,
+            path=str(settings.packed(cell).train_path),
+        )
+        for cell in experiment.cells
+    }
+    return Nodes(
+        book.folder.files,
+        shared=experiment.spec.files is not None,
+        store=settings.store,
+        packings=list(packings.values()),
+        local=local,
+        tell=book.note,
+    )
 
 
 def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> SweepFolder:
     """Keep the sweep of this name under another; returns the folder of the new one."""
     folder.open(experiment)
     try:
-        name = folder.next_name()
-        ask_tracker(tracker.retire_sweep, sweep_id=folder.id, name=name)
-        folder.retire(name)
+        with _held_storage(experiment, folder):
+            name = folder.next_name()
+            ask_tracker(tracker.retire_sweep, sweep_id=folder.id, name=name)
+            folder.retire(name)
     finally:
         folder.close()
     return SweepFolder(folder.path, files_at=experiment.spec.files)
 
 
-def _drive(experiment: Experiment, driver: Driver, *, address: str | None, verbose: bool) -> str:
-    """Run what is left on Ray; the state that the sweep ends in."""
-    with connected(address, verbose=verbose) as cluster:
-        from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+def _drive(
+    experiment: Experiment,
+    driver: Driver,
+    nodes: "Nodes",
+    *,
+    start: Callable[[], None],
+    tell: Callable[[str], None],
+    verbose: bool,
+) -> str:
+    """Run what is left on the connected Ray; the state that the sweep ends in.
 
-        try:
-            resources = {
-                cell.id: trial_resources(cell.resources, cluster) for cell in experiment.cells
-            }
-        except UserError:
-            driver.end("interrupted")
-            raise
-        at_once = max(slots(needed, cluster) for needed in resources.values())
-        limit = experiment.spec.resources.max_concurrent
+    Nothing is written before it is known that the cluster can hold every trial.
+    """
+    from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
+    from mcl_bench.sweep.placing import Placer
+
+    with nodes:
+        there = nodes.open()
+        needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
+        start()
+        placer = Placer(
+            driver,
+            watch=nodes.watch,
+            needs=needs,
+            limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
+            limit=experiment.spec.resources.max_concurrent,
+            tell=tell,
+        )
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(resources)
-                execute(driver, slots=min(at_once, limit or at_once), verbose=verbose)
+                driver.begin(
+                    needs,
+                    slots=_at_once(experiment, needs, there),
+                    alone={cell: alone(need, there) for cell, need in needs.items()},
+                )
+                execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
-        if driver.fault is not None:
-            raise driver.fault
-        state = "interrupted" if driver.stopping else _final_state(driver)
-        driver.end(state)
+    if driver.fault is not None:
+        raise driver.fault
+    if driver.broken is not None:
+        driver.end("failed")
+        raise driver.broken
+    state = _state(driver)
+    driver.end(state)
     return state
 
 
-def _final_state(driver: Driver) -> str:
-    whole = all(cell.state() == "complete" for cell in driver.plan.cells.values())
-    return "complete" if whole else "failed"
+def _at_once(experiment: Experiment, needs: Mapping[str, Need], nodes: Sequence[Node]) -> int:
+    """How many trials run at once on these nodes, of the cell that most trials of fit."""
+    most = max(sum(node.count(need) for node in nodes) for need in needs.values())
+    return min(most, experiment.spec.resources.max_concurrent or most)
+
+
+def _state(driver: Driver) -> str:
+    """How the sweep stands if it ends here."""
+    states = {cell.state() for cell in driver.plan.cells.values()}
+    if driver.stopping and not driver.limits.spent:
+        return "stopped" if driver.stopped else "interrupted"
+    if "failed" in states:
+        return "failed"
+    return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
 
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
     failed = tuple(record for record in book.records if record.state == "failed")
-    code = {"interrupted": 130, "failed": 1}.get(state, 1 if failed else 0)
+    code = {"interrupted": 130, "stopped": 130, "failed": 1}.get(state, 1 if failed else 0)
     return SweepOutcome(
         state=state,
         exit=code,
@@ -203,6 +297,25 @@ def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
             if cell.state() == "failed"
         },
     )
+
+
+def _refuse_change(
+    experiment: Experiment, folder: SweepFolder, storage: Storage, *, there: bool
+) -> None:
+    """Refuse to go on with trials of another file, or without those that have been asked."""
+    count, asked = storage.count_trials(), folder.has_asked
+    if not (count or asked):
+        return
+    if there:
+        _refuse_version(folder)
+    kept = load(folder.path / "experiment.yaml") if there else None
+    if not count and (kept is None or not is_moved(kept, experiment)):
+        raise DataError(
+            f"the Optuna storage of this sweep's trials is gone: {storage.shown}",
+            remedy="put it back from a copy, or start the sweep afresh with --new",
+        )
+    if kept is not None:
+        refuse_changes(kept, experiment)
 
 
 def _refuse_version(folder: SweepFolder) -> None:

@@ -1,35 +1,20 @@
 """All of Optuna: two studies a cell, the only memory of what was asked and how it ended."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mcl_bench.records import DataError, Stage
-from mcl_bench.spec import (
-    AshaSpec,
-    Cell,
-    Choice,
-    IntRange,
-    MedianSpec,
-    Range,
-    SearchSpec,
-    named_seed,
-)
+from mcl_bench.records import Stage
+from mcl_bench.spec import Cell, SearchSpec, grid_point, num_grid_points
 from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.mirror import Mirror
 from mcl_bench.sweep.plan import Standing
+from mcl_bench.sweep.pruners import pruner_of
+from mcl_bench.sweep.samplers import Rows, decide, distribution, sampler_of
 
 STAGES: tuple[Stage, ...] = ("search", "confirm")
 """A study for each."""
@@ -40,6 +25,7 @@ STEP_STATES = {
     "pruned": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "retried": TrialState.FAIL,
 }
 """How each outcome is told to Optuna."""
 
@@ -61,42 +47,16 @@ class StudyTrial:
         return Standing(outcome=self.attributes.get("state", plain), value=self.value)
 
 
-def distribution(values: Range) -> BaseDistribution:
-    """The Optuna distribution of one range of the search space."""
-    if isinstance(values, Choice):
-        return CategoricalDistribution(values.values)
-    if isinstance(values, IntRange):
-        return IntDistribution(values.low, values.high, log=values.log, step=values.step)
-    return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
-
-
-def count_trials(url: str) -> int:
-    """How many trials of any study a SQLite storage holds; 0 where there is none yet."""
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.exists():
-        return 0
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            return int(database.execute("select count(*) from trials").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):
-            return 0
-        raise DataError(
-            f"the Optuna storage {path} is damaged: {error}",
-            remedy="put the file back from a copy, or start the sweep afresh with --new",
-        ) from error
-
-
 class Studies:
     """The studies `<name>@<id>/<cell>/search` and `…/confirm` of every cell of one sweep.
 
-    One writer: the driver. Every ask uses a fresh sampler seeded by the cell and the trial's
-    number, so that a search that was interrupted asks what an undisturbed one asks.
+    One writer: the driver. A trial is decided on first and then written whole, so that a kill
+    leaves it there, running, with all its parameters, or not at all.
     """
 
     def __init__(
         self,
-        url: str,
+        storage: str | optuna.storages.BaseStorage,
         *,
         sweep: str,
         sweep_id: str,
@@ -113,11 +73,13 @@ class Studies:
             cell.id: {key: distribution(values) for key, values in cell.space.items()}
             for cell in cells.values()
         }
-        self._storage = optuna.storages.get_storage(url)
+        self._storage = Mirror(
+            optuna.storages.RDBStorage(storage) if isinstance(storage, str) else storage
+        )
         self._prefix = f"{sweep}@{sweep_id}"
         self._studies: dict[tuple[str, Stage], optuna.Study] = {}
-        self._handles: dict[tuple[str, Stage, int], optuna.Trial] = {}
-        self._reported: dict[tuple[str, int], set[int]] = {}
+        self._condemned: set[tuple[str, int]] = set()
+        self._rows: dict[str, Rows] = {cell: {} for cell in cells}
         known = set(optuna.get_all_study_names(self._storage))
         for cell in cells:
             for stage in STAGES:
@@ -125,104 +87,93 @@ class Studies:
                     self._studies[cell, stage] = self._study(cell, stage)
 
     def open(self) -> None:
-        """Make the studies that are not there yet, and enqueue what is to be tried first."""
-        for cell in self._cells.values():
+        """Make the studies that are not there yet."""
+        for cell in self._cells:
             for stage in STAGES:
-                if (cell.id, stage) not in self._studies:
-                    self._studies[cell.id, stage] = self._study(cell.id, stage)
-            self._enqueue_first(cell)
+                if (cell, stage) not in self._studies:
+                    self._studies[cell, stage] = self._study(cell, stage)
 
     def trials(self, cell: str, stage: Stage) -> Iterator[StudyTrial]:
         """Every trial of a study that has been asked, by number; waiting ones are left out."""
-        if (cell, stage) not in self._studies:
-            return
-        for trial in self._studies[cell, stage].get_trials(deepcopy=False):
+        for trial in self._known(cell, stage):
             if trial.state != TrialState.WAITING:
                 yield _study_trial(trial)
 
     def count_unasked(self, cell: str) -> int:
         """How many settings of the cell's `enqueue` have not been asked yet."""
-        asked = {trial.attributes.get("enqueue") for trial in self.trials(cell, "search")}
+        asked = {trial.user_attrs.get("enqueue") for trial in self._known(cell, "search")}
         return sum(index not in asked for index in range(len(self._cells[cell].enqueue)))
 
     def ask(self, cell: str) -> StudyTrial:
-        """The next search trial, its parameters all suggested; now RUNNING."""
-        study = self._studies[cell, "search"]
-        study.sampler = self._sampler(cell, self._next_number(study))
-        trial = study.ask()
-        for name, values in self._distributions[cell].items():
-            _suggest(trial, name, values)
-            reach("in-ask")
-        self._handles[cell, "search", trial.number] = trial
-        return StudyTrial(
-            number=trial.number, state="RUNNING", params=dict(trial.params), value=None
+        """The next search trial, with all its parameters; now RUNNING.
+
+        First come trials that wait in the study, then the cell's `enqueue`, then a grid's points
+        or what the sampler proposes.
+        """
+        known = self._known(cell, "search")
+        waiting = next((trial for trial in known if trial.state == TrialState.WAITING), None)
+        if waiting is not None:
+            return self._ask_waiting(cell, waiting)
+        fixed, attributes = self._next_fixed(cell)
+        draft = self._storage.draft(len(known))
+        params = self._decide(cell, draft, fixed)
+        reach("in-ask")
+        return self._add(
+            cell, "search", params=params, attributes=attributes, notes=draft.system_attrs
         )
 
     def params(self, cell: str, number: int) -> Mapping[str, Any]:
         """The parameters of a search trial."""
-        return self._studies[cell, "search"].get_trials(deepcopy=False)[number].params
+        return self._known(cell, "search")[number].params
 
-    def ask_confirm(self, cell: str, *, of: int, seed: int, key: str) -> StudyTrial:
+    def ask_again(self, cell: str, number: int) -> StudyTrial:
+        """A new search trial with the parameters of a failed one, its `retry_of`; now RUNNING."""
+        return self._add(
+            cell, "search", params=self.params(cell, number), attributes={"retry_of": number}
+        )
+
+    def ask_confirm(
+        self, cell: str, *, of: int, seed: int, key: str, retry_of: int | None = None
+    ) -> StudyTrial:
         """A new confirm trial of search trial `of`, with its fixed parameters; now RUNNING.
 
-        It is written whole, in one step: after a crash it is there as RUNNING or not at all.
+        `retry_of` is the failed confirm trial whose place it takes, if there is one.
         """
-        study = self._studies[cell, "confirm"]
-        params = self.params(cell, of)
         attributes = {"of": of, "seed": seed, "key": key}
-        number = len(study.get_trials(deepcopy=False))
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.RUNNING,
-                params=dict(params),
-                distributions=dict(self._distributions[cell]),
-                user_attrs=attributes,
-            )
-        )
-        return self.adopt(cell, "confirm", number)
+        if retry_of is not None:
+            attributes["retry_of"] = retry_of
+        return self._add(cell, "confirm", params=self.params(cell, of), attributes=attributes)
 
     def adopt(self, cell: str, stage: Stage, number: int) -> StudyTrial:
         """A trial left RUNNING by an earlier driver, taken up with its number and parameters.
 
-        What a kill in the middle of an ask left unsuggested is suggested now, by the trial's own
-        seeded sampler.
+        What such a trial lacks, if someone else began it, its own seeded sampler decides now.
         """
-        study = self._studies[cell, stage]
-        study.sampler = self._sampler(cell, number)
-        frozen = study.get_trials(deepcopy=False)[number]
-        trial = optuna.Trial(study, frozen._trial_id)
-        fixed = frozen.system_attrs.get("fixed_params", {})
-        for name, values in self._distributions[cell].items():
-            if name not in frozen.params:
-                _suggest(trial, name, values)
-            elif name not in trial.relative_params and name not in fixed:
-                # Drawn again and dropped, so that the rest is drawn as it would have been.
-                study.sampler.sample_independent(study, frozen, name, values)
-        self._handles[cell, stage, number] = trial
-        if stage == "search":
-            self._reported[cell, number] = set(frozen.intermediate_values)
-        return StudyTrial(
-            number=number,
-            state="RUNNING",
-            params=dict(trial.params),
-            value=None,
-            attributes=dict(frozen.user_attrs),
-        )
+        trial = self._known(cell, stage)[number]
+        if trial.params.keys() < self._distributions[cell].keys():
+            draft = self._storage.draft(number)
+            fixed = trial.system_attrs.get("fixed_params", {})
+            self._complete(cell, trial, self._decide(cell, draft, fixed), draft)
+        return _study_trial(trial)
 
     def note(self, cell: str, stage: Stage, number: int, **attributes: Any) -> None:
         """Set user attributes of a trial that has not been told."""
-        trial = self._handles[cell, stage, number]
+        trial = self._known(cell, stage)[number]
         for name, value in attributes.items():
-            trial.set_user_attr(name, value)
+            self._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def report(self, cell: str, number: int, *, epoch: int, value: float) -> bool:
-        """Report a search trial's metric after an epoch, once; True if it should be pruned."""
-        trial = self._handles[cell, "search", number]
-        reported = self._reported.setdefault((cell, number), set())
-        if epoch not in reported:
-            trial.report(value, step=epoch)
-            reported.add(epoch)
-        return self._search.pruner.name != "none" and trial.should_prune()
+        """Report a search trial's metric after an epoch, once; True if it should be pruned.
+
+        A trial that should be pruned stays so, also where its driver died before it was told.
+        """
+        trial = self._known(cell, "search")[number]
+        if epoch not in trial.intermediate_values:
+            self._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+        study = self._studies[cell, "search"]
+        if epoch == trial.last_step and study.pruner.prune(study, trial):
+            self._condemned.add((cell, number))
+        return (cell, number) in self._condemned
 
     def tell(
         self, cell: str, stage: Stage, number: int, *, outcome: str, value: float | None
@@ -235,66 +186,110 @@ class Studies:
             state=state,
             skip_if_finished=True,
         )
-        self._handles.pop((cell, stage, number), None)
-        if stage == "search":
-            self._reported.pop((cell, number), None)
+        self._condemned.discard((cell, number))
+
+    def _known(self, cell: str, stage: Stage) -> list[FrozenTrial]:
+        """The trials of a study by number, as they are held; none where it has not been made."""
+        if (cell, stage) not in self._studies:
+            return []
+        return self._storage.known_trials(self._studies[cell, stage]._study_id)
 
     def _study(self, cell: str, stage: Stage) -> optuna.Study:
         minimise = stage == "search" and self._search.metric == "val/loss"
+        pruner = pruner_of(self._search.pruner, epochs=self._cells[cell].most_epochs)
         return optuna.create_study(
             study_name=f"{self._prefix}/{cell}/{stage}",
             storage=self._storage,
             direction="minimize" if minimise else "maximize",
-            pruner=self._pruner() if stage == "search" else optuna.pruners.NopPruner(),
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=pruner if stage == "search" else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
 
-    def _enqueue_first(self, cell: Cell) -> None:
-        study = self._studies[cell.id, "search"]
-        known = {trial.user_attrs.get("enqueue") for trial in study.get_trials(deepcopy=False)}
-        for index, params in enumerate(cell.enqueue):
-            if index not in known:
-                study.enqueue_trial(dict(params), user_attrs={"enqueue": index})
+    def _next_fixed(self, cell: str) -> tuple[Mapping[str, Any], dict[str, int]]:
+        """What is fixed of the next trial, and the attribute that says why."""
+        known, own = self._known(cell, "search"), self._cells[cell]
+        asked = {trial.user_attrs.get("enqueue") for trial in known}
+        for index, params in enumerate(own.enqueue):
+            if index not in asked:
+                return params, {"enqueue": index}
+        if self._search.sampler != "grid":
+            return {}, {}
+        asked = {trial.user_attrs.get("grid") for trial in known}
+        left = (place for place in range(num_grid_points(own.space)) if place not in asked)
+        place = next(left, None)
+        assert place is not None, "a cell has no more trials than its grid has points"
+        return grid_point(own.space, place), {"grid": place}
 
-    @staticmethod
-    def _next_number(study: optuna.Study) -> int:
-        trials = study.get_trials(deepcopy=False)
-        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        return min(waiting) if waiting else len(trials)
+    def _decide(self, cell: str, draft: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a trial that is about to be written."""
+        study = optuna.load_study(
+            study_name=self._studies[cell, "search"].study_name,
+            storage=self._storage,
+            sampler=sampler_of(
+                self._search,
+                self._cells[cell],
+                seed=self._seed,
+                number=draft.number,
+                rows=self._rows[cell],
+            ),
+        )
+        return decide(study, draft, distributions=self._distributions[cell], fixed=fixed)
 
-    def _sampler(self, cell: str, number: int) -> optuna.samplers.BaseSampler:
-        seed = named_seed(self._seed, cell, number, bits=32)
-        if self._search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        startup = min(10, max(3, self._search.trials // 3)) + len(self._cells[cell].enqueue)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
-
-    def _pruner(self) -> optuna.pruners.BasePruner:
-        spec = self._search.pruner
-        if isinstance(spec, MedianSpec):
-            return optuna.pruners.MedianPruner(n_warmup_steps=spec.grace)
-        if isinstance(spec, AshaSpec):
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=spec.grace, reduction_factor=spec.reduction
+    def _add(
+        self,
+        cell: str,
+        stage: Stage,
+        *,
+        params: Mapping[str, Any],
+        attributes: dict[str, Any],
+        notes: Mapping[str, Any] | None = None,
+    ) -> StudyTrial:
+        """Write a trial whole, in one step; `notes` are the sampler's own."""
+        known = self._known(cell, stage)
+        number = len(known)
+        self._studies[cell, stage].add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions=self._distributions[cell],
+                user_attrs=attributes,
+                system_attrs={
+                    name: note
+                    for name, note in (notes or {}).items()
+                    if "relative_params" not in name  # they are for trials without parameters yet
+                },
             )
-        assert spec.name == "none", "the file's check lets no other pruner pass"
-        return optuna.pruners.NopPruner()
+        )
+        return _study_trial(known[number])
 
+    def _ask_waiting(self, cell: str, trial: FrozenTrial) -> StudyTrial:
+        """A trial that waits in the study, with what is not fixed of it; now RUNNING."""
+        draft = self._storage.draft(trial.number)
+        params = self._decide(cell, draft, trial.system_attrs.get("fixed_params", {}))
+        reach("in-ask")
+        self._complete(cell, trial, params, draft)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        return _study_trial(trial)
 
-def _suggest(trial: optuna.Trial, name: str, values: BaseDistribution) -> None:
-    if isinstance(values, CategoricalDistribution):
-        trial.suggest_categorical(name, values.choices)
-    elif isinstance(values, IntDistribution):
-        trial.suggest_int(name, values.low, values.high, step=values.step, log=values.log)
-    elif isinstance(values, FloatDistribution):
-        trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
+    def _complete(
+        self, cell: str, trial: FrozenTrial, params: Mapping[str, Any], draft: FrozenTrial
+    ) -> None:
+        """Write what a trial lacks of its parameters, and what the sampler noted beside them."""
+        for name, values in self._distributions[cell].items():
+            if name not in trial.params:
+                self._storage.set_trial_param(
+                    trial._trial_id, name, values.to_internal_repr(params[name]), values
+                )
+        for name, note in draft.system_attrs.items():
+            self._storage.set_trial_system_attr(trial._trial_id, name, note)
 
 
 def _study_trial(trial: FrozenTrial) -> StudyTrial:
     return StudyTrial(
         number=trial.number,
         state=trial.state.name,
-        params=trial.params,
+        params=dict(trial.params),
         value=trial.value if trial.state == TrialState.COMPLETE else None,
-        attributes=trial.user_attrs,
+        attributes=dict(trial.user_attrs),
     )

@@ -186,7 +186,8 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_file_trips_over(
     mcl_bench("sweep", str(file), "tracking.uri=nonsense://x", home=home, code=2)
     assert not (home / "sweeps/tiny").exists()
     refused = mcl_bench("sweep", str(file), "resources.cpus=512", home=home, code=2)
-    assert "a trial needs 512 CPU" in refused.stderr
+    assert "a trial needs 512 CPU, the biggest node has" in refused.stderr
+    assert not (home / "mlflow.db").exists(), "something was started"
     plan = json.loads(
         mcl_bench("plan", str(file), "resources.cpus=512", "--json", home=home).stdout
     )

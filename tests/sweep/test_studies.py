@@ -1,140 +1,144 @@
-"""Optuna's studies on a real SQLite file: names, repeatable asks, adoption, pruning, telling."""
+"""Optuna's studies on a real SQLite file: names, whole asks, adoption, pruning, telling."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
+from study_files import CELL, ask_and_tell, cell_of, make_studies, url_of
 
-from mcl_bench.spec import Choice, FloatRange, IntRange, SearchSpec
-from mcl_bench.sweep.studies import Studies
-
-SPACE = {
-    "model.xi": IntRange(low=2, high=9),
-    "train.optimizer.lr": FloatRange(low=1e-4, high=1e-1, log=True),
-    "loss.mask_ratio": Choice(values=(0.2, 0.4, 0.6)),
-}
+from mcl_bench.sweep.samplers import sampler_of
 
 
-def make_studies(folder: Path, **search: Any) -> Studies:
-    spec = SearchSpec.model_validate({"trials": 12, "pruner": {"name": "none"}, **search})
-    cell: Any = SimpleNamespace(id="c", space=SPACE, enqueue=({"model.xi": 7},))
-    studies = Studies(
-        f"sqlite:///{folder / 'study.db'}",
-        sweep="s",
-        sweep_id="deadbeef",
-        cells={"c": cell},
-        search=spec,
-        seed=0,
-    )
-    studies.open()
-    return studies
-
-
-def ask_and_tell(studies: Studies, count: int) -> list[dict[str, Any]]:
-    asked = []
-    for _ in range(count):
-        trial = studies.ask("c")
-        asked.append(dict(trial.params))
-        value = trial.params["train.optimizer.lr"]
-        studies.report("c", trial.number, epoch=1, value=value)
-        studies.tell("c", "search", trial.number, outcome="complete", value=value)
-    return asked
+def stored(folder: Path, stage: str = "search") -> optuna.Study:
+    """The study as anyone else reads it."""
+    return optuna.load_study(study_name=f"s@deadbeef/{CELL}/{stage}", storage=url_of(folder))
 
 
 def test_each_cell_has_two_studies_named_by_sweep_id_cell_and_stage(tmp_path: Path) -> None:
     make_studies(tmp_path)
-    names = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'study.db'}")
-    assert sorted(names) == ["s@deadbeef/c/confirm", "s@deadbeef/c/search"]
+    names = optuna.get_all_study_names(url_of(tmp_path))
+    assert sorted(names) == [f"s@deadbeef/{CELL}/confirm", f"s@deadbeef/{CELL}/search"]
 
 
-def test_enqueued_settings_are_tried_first_and_enqueued_once(tmp_path: Path) -> None:
+def test_what_is_held_is_what_is_stored(tmp_path: Path) -> None:
+    studies = make_studies(tmp_path)
+    ask_and_tell(studies, 3)
+    failed = studies.ask(CELL)
+    studies.note(CELL, "search", failed.number, state="failed", cause="x")
+    studies.tell(CELL, "search", failed.number, outcome="failed", value=None)
+    pruned = studies.ask(CELL)
+    studies.report(CELL, pruned.number, epoch=1, value=0.25)
+    studies.report(CELL, pruned.number, epoch=2, value=0.5)
+    studies.tell(CELL, "search", pruned.number, outcome="pruned", value=None)
+    studies.ask(CELL)
+    studies.ask_confirm(CELL, of=1, seed=9, key="k")
+    again = make_studies(tmp_path)
+    for stage in ("search", "confirm"):
+        held = studies._known(CELL, stage)
+        assert list(studies.trials(CELL, stage)) == list(again.trials(CELL, stage))
+        for one, other in zip(held, stored(tmp_path, stage).trials, strict=True):
+            for what in ("state", "params", "distributions", "values", "intermediate_values"):
+                assert getattr(one, what) == getattr(other, what), what
+            assert (one.user_attrs, one.number) == (other.user_attrs, other.number)
+
+
+def test_enqueued_settings_are_asked_once(tmp_path: Path) -> None:
     make_studies(tmp_path)
     studies = make_studies(tmp_path)
+    assert studies.count_unasked(CELL) == 1
     first, second = ask_and_tell(studies, 2)
     assert first["model.xi"] == 7
-    assert set(first) == set(SPACE)
-    assert len(list(studies.trials("c", "search"))) == 2
+    assert set(first) == set(cell_of(studies).space)
+    assert studies.count_unasked(CELL) == 0
+    assert len(list(studies.trials(CELL, "search"))) == 2
     assert second != first
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_an_interrupted_search_asks_what_an_undisturbed_one_asks(
-    tmp_path: Path, sampler: str
-) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    undisturbed = ask_and_tell(make_studies(tmp_path / "a", sampler=sampler), 10)
-    interrupted = ask_and_tell(make_studies(tmp_path / "b", sampler=sampler), 6)
-    interrupted += ask_and_tell(make_studies(tmp_path / "b", sampler=sampler), 4)
-    assert interrupted == undisturbed
+def test_a_trial_that_waits_in_the_study_is_asked_before_all_others(tmp_path: Path) -> None:
+    studies = make_studies(tmp_path)
+    ask_and_tell(studies, 1)
+    stored(tmp_path).enqueue_trial({"model.xi": 3}, user_attrs={"retry_of": 0})
+    studies = make_studies(tmp_path)
+    assert len(list(studies.trials(CELL, "search"))) == 1
+    trial = studies.ask(CELL)
+    assert (trial.number, trial.params["model.xi"], trial.state) == (1, 3, "RUNNING")
+    assert trial.attributes == {"retry_of": 0}
+    assert stored(tmp_path).trials[1].state == TrialState.RUNNING
+    assert stored(tmp_path).trials[1].params == trial.params
+    assert studies.ask(CELL).number == 2
 
 
 def test_a_running_trial_is_adopted_with_its_number_parameters_and_reports(tmp_path: Path) -> None:
     studies = make_studies(tmp_path)
     ask_and_tell(studies, 1)
-    trial = studies.ask("c")
-    studies.note("c", "search", trial.number, run_id="r1")
-    studies.report("c", trial.number, epoch=1, value=0.5)
+    trial = studies.ask(CELL)
+    studies.note(CELL, "search", trial.number, run_id="r1")
+    studies.report(CELL, trial.number, epoch=1, value=0.5)
     again = make_studies(tmp_path)
-    left = [found for found in again.trials("c", "search") if found.state == "RUNNING"]
+    left = [found for found in again.trials(CELL, "search") if found.state == "RUNNING"]
     assert [found.number for found in left] == [1]
-    adopted = again.adopt("c", "search", 1)
+    adopted = again.adopt(CELL, "search", 1)
     assert adopted.params == trial.params
     assert adopted.attributes["run_id"] == "r1"
-    again.tell("c", "search", 1, outcome="complete", value=0.75)
-    assert next(t for t in again.trials("c", "search") if t.number == 1).value == 0.75
+    again.report(CELL, 1, epoch=1, value=0.5)
+    again.tell(CELL, "search", 1, outcome="complete", value=0.75)
+    assert next(t for t in again.trials(CELL, "search") if t.number == 1).value == 0.75
+    assert stored(tmp_path).trials[1].intermediate_values == {1: 0.5}
 
 
-def test_a_trial_killed_inside_its_ask_gets_the_rest_that_it_would_have_got(
+def test_a_trial_that_another_hand_began_gets_the_rest_that_its_sampler_would_have_given(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    whole = ask_and_tell(make_studies(tmp_path / "a", sampler="random"), 2)[1]
-    studies = make_studies(tmp_path / "b", sampler="random")
+    whole = ask_and_tell(make_studies(tmp_path / "a", "search.sampler=random"), 2)[1]
+    studies = make_studies(tmp_path / "b", "search.sampler=random")
     ask_and_tell(studies, 1)
-    study = optuna.load_study(
-        study_name="s@deadbeef/c/search", storage=f"sqlite:///{tmp_path / 'b' / 'study.db'}"
-    )
-    study.sampler = studies._sampler("c", 1)
+    study = stored(tmp_path / "b")
+    study.sampler = sampler_of(studies._search, cell_of(studies), seed=0, number=1)
     study.ask(fixed_distributions={"model.xi": optuna.distributions.IntDistribution(2, 9)})
-    adopted = make_studies(tmp_path / "b", sampler="random").adopt("c", "search", 1)
-    assert set(adopted.params) == set(SPACE)
+    adopted = make_studies(tmp_path / "b", "search.sampler=random").adopt(CELL, "search", 1)
     assert adopted.params == whole
+    assert stored(tmp_path / "b").trials[1].params == whole
 
 
 def test_a_pruned_trial_is_told_pruned_with_its_intermediate_values(tmp_path: Path) -> None:
-    studies = make_studies(tmp_path, pruner={"name": "asha", "grace": 1, "reduction": 2})
+    studies = make_studies(tmp_path, "search.pruner={name: asha, grace: 1, reduction: 2}")
     for value in (0.9, 0.8):
-        trial = studies.ask("c")
-        studies.report("c", trial.number, epoch=1, value=value)
-        studies.tell("c", "search", trial.number, outcome="complete", value=value)
-    trial = studies.ask("c")
-    assert studies.report("c", trial.number, epoch=1, value=0.1)
-    studies.tell("c", "search", trial.number, outcome="pruned", value=0.1)
-    study = optuna.load_study(
-        study_name="s@deadbeef/c/search", storage=f"sqlite:///{tmp_path / 'study.db'}"
-    )
-    assert study.trials[2].state == optuna.trial.TrialState.PRUNED
-    assert study.trials[2].intermediate_values == {1: 0.1}
-    assert [t.value for t in studies.trials("c", "search")] == [0.9, 0.8, None]
+        trial = studies.ask(CELL)
+        studies.report(CELL, trial.number, epoch=1, value=value)
+        studies.tell(CELL, "search", trial.number, outcome="complete", value=value)
+    trial = studies.ask(CELL)
+    assert studies.report(CELL, trial.number, epoch=1, value=0.1)
+    studies.tell(CELL, "search", trial.number, outcome="pruned", value=0.1)
+    last = stored(tmp_path).trials[2]
+    assert (last.state, last.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
+    assert [t.value for t in studies.trials(CELL, "search")] == [0.9, 0.8, None]
 
 
 def test_telling_a_finished_trial_again_changes_nothing(tmp_path: Path) -> None:
     studies = make_studies(tmp_path)
-    trial = studies.ask("c")
-    studies.tell("c", "search", trial.number, outcome="complete", value=0.5)
-    studies.tell("c", "search", trial.number, outcome="failed", value=None)
-    assert [(t.state, t.value) for t in studies.trials("c", "search")] == [("COMPLETE", 0.5)]
+    trial = studies.ask(CELL)
+    studies.tell(CELL, "search", trial.number, outcome="complete", value=0.5)
+    studies.tell(CELL, "search", trial.number, outcome="failed", value=None)
+    assert [(t.state, t.value) for t in studies.trials(CELL, "search")] == [("COMPLETE", 0.5)]
 
 
 def test_a_confirm_trial_has_the_parameters_of_the_trial_it_confirms(tmp_path: Path) -> None:
     studies = make_studies(tmp_path)
     asked = ask_and_tell(studies, 3)
-    confirm = studies.ask_confirm("c", of=2, seed=99, key="k")
+    confirm = studies.ask_confirm(CELL, of=2, seed=99, key="k")
     assert confirm.params == asked[2]
     assert confirm.attributes == {"of": 2, "seed": 99, "key": "k"}
-    (stored,) = make_studies(tmp_path).trials("c", "confirm")
-    assert (stored.state, stored.params, stored.attributes["of"]) == ("RUNNING", asked[2], 2)
+    (found,) = make_studies(tmp_path).trials(CELL, "confirm")
+    assert (found.state, found.params, found.attributes["of"]) == ("RUNNING", asked[2], 2)
+
+
+def test_a_write_that_the_storage_does_not_take_changes_nothing_in_memory(tmp_path: Path) -> None:
+    studies = make_studies(tmp_path)
+    trial = studies.ask(CELL)
+    (tmp_path / "study.db").rename(tmp_path / "away.db")
+    studies._storage._backend.engine.dispose()
+    (tmp_path / "study.db").mkdir()
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        studies.report(CELL, trial.number, epoch=1, value=0.5)
+    assert studies._known(CELL, "search")[trial.number].intermediate_values == {}
