@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint bench bench-scaling soak clean
+.PHONY: install browser quickstart test lint bench bench-scaling soak clean
 
 install: $(VENV)/.installed
 
@@ -15,7 +15,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
 
-test: install
+# The tests open the page in a real browser: CHROMIUM, or Debian's package, installed if it can be.
+browser:
+	@test -n "$$CHROMIUM" || command -v chromium > /dev/null || { \
+		sudo=""; test "$$(id -u)" = 0 || sudo="sudo -n"; \
+		echo "installing chromium"; export DEBIAN_FRONTEND=noninteractive; \
+		$$sudo apt-get -qq update && \
+		$$sudo apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || { \
+		echo "the tests need chromium: install it, or set CHROMIUM to its path" >&2; exit 1; }
+
+test: install browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 lint: install

@@ -6,7 +6,17 @@ from collections.abc import Callable
 import typer
 
 from mcl_bench import __version__
-from mcl_bench.cli import catalog, experiment, explain, models, planning, record, recorded, run
+from mcl_bench.cli import (
+    catalog,
+    experiment,
+    explain,
+    models,
+    planning,
+    record,
+    recorded,
+    report,
+    run,
+)
 from mcl_bench.records import UserError
 
 app = typer.Typer(
@@ -34,6 +44,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     run.train,
     record.leaderboard,
     record.status,
+    report.report,
     recorded.best,
     record.ui,
     explain.explain,
