@@ -1,7 +1,6 @@
 // Sorts and filters the leaderboard, and draws each figure when it comes near the screen.
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
   const picker = document.getElementById("group");
   const groups = picker ? [...picker.options].map((one) => one.value) : null;
 
@@ -53,7 +52,8 @@
   apply_filter();
   show_columns();
 
-  // --- figures -------------------------------------------------------------------------------
+  // --- figures, once Plotly has been read ----------------------------------------------------
+  let figures = {};
   const canvases = [...document.querySelectorAll(".plot")];
   const drawn = new Set();
 
@@ -159,11 +159,15 @@
     if (select) select.addEventListener("change", () => draw(plot));
   }
   if (picker) picker.addEventListener("change", show_group);
-  const redraw = () => drawn.forEach(draw);
+  const redraw = () => drawn.forEach((plot) => { if (!plot.hidden) draw(plot); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", redraw);
   window.addEventListener("beforeprint", () => {
     for (const plot of canvases) if (!plot.hidden) draw(plot);
   });
-  show_group();
+  window.addEventListener("load", () => {
+    figures = JSON.parse(document.getElementById("figures").textContent);
+    show_group();
+    document.documentElement.dataset.ready = "1";
+  });
 })();

@@ -9,6 +9,7 @@ from mcl_bench import files
 from mcl_bench.records import DataError, UserError
 
 if TYPE_CHECKING:
+    from mcl_bench.results import MlflowTracker
     from mcl_bench.results.confusions import Confusions
     from mcl_bench.results.page import Beside
     from mcl_bench.results.story import Story
@@ -35,6 +36,29 @@ def report(
         import webbrowser
 
         webbrowser.open(path.absolute().as_uri())
+
+
+def keep_report(folder: Path, tracker: "MlflowTracker", *, quiet: bool = False) -> None:
+    """Write the page of a sweep that has ended, and hand it to the tracker.
+
+    Nothing is done where it is there already, younger than the records. What goes wrong is told,
+    and costs the sweep nothing: `report` writes the page at any time.
+    """
+    page, records = folder / PAGE, folder / "records.jsonl"
+    if not records.exists():
+        return
+    if page.exists() and page.stat().st_mtime >= records.stat().st_mtime:
+        return
+    remedy = f"mcl-bench report {folder.name} writes it again"
+    try:
+        tracker.keep_page(write_report(folder))
+    except (UserError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        typer.echo(f"the sweep's page was not kept: {error}; {remedy}", err=True)
+    except KeyboardInterrupt:  # the sweep itself has ended, and is told of after this
+        typer.echo(f"the sweep's page was not kept: interrupted; {remedy}", err=True)
+    else:
+        if not quiet:
+            typer.echo(f"page: {page}", err=True)
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:

@@ -44,7 +44,7 @@ def setting(value: object) -> str:
 def hours(seconds: float) -> str:
     """Seconds as hours, minutes or seconds, whichever reads best."""
     if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
+        return f"{seconds / 3600:,.1f}{TIGHT}h"
     if seconds >= 60:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds:.0f} s"
+        return f"{seconds / 60:.1f}{TIGHT}min"
+    return f"{seconds:.0f}{TIGHT}s"

@@ -70,7 +70,10 @@ def verdict(group: Group) -> Verdict:
 def headline(verdicts: Sequence[Verdict]) -> str:
     """All verdicts in a sentence or two: of a few each one, of many how often each arm wins."""
     if len(verdicts) <= MOST_NAMED:
-        return " ".join(f"{verdict.group}: {verdict.badge}." for verdict in verdicts)
+        said: dict[str, list[str]] = {}
+        for verdict in verdicts:
+            said.setdefault(verdict.badge, []).append(verdict.group)
+        return " ".join(f"{' and '.join(groups)}: {badge}." for badge, groups in said.items())
     wins = Counter(verdict.winner for verdict in verdicts if verdict.winner is not None)
     parts = [f"{arm} wins on {count}" for arm, count in wins.most_common()]
     unsure = sum(verdict.kind == "unsure" for verdict in verdicts)
@@ -134,10 +137,10 @@ def _few(group: Group, cells: Sequence[CellStory], entry: _Ahead) -> Verdict:
     return Verdict(
         group=group.label,
         kind="few",
-        badge="too few seeds to say",
+        badge=f"undecided: {number_of(fewest, 'seed')} can’t tell",
         sentence=(
-            f"So far {means}{more}. With {number_of(fewest, 'seed')} per arm chance can’t be told "
-            f"from a difference: at least {MIN_COMPARED} are needed."
+            f"So far {means}{more}. A difference between so few runs may be chance: at least "
+            f"{number_of(MIN_COMPARED, 'seed')} per arm are needed to compare."
         ),
         also=_interval_words(entry),
     )
@@ -153,7 +156,9 @@ def _tied(
     first = cells[0]
     badge = f"{first.arm} and {tied[0].arm} can’t be told apart"
     if len(tied) > 1:
-        badge = f"{len(tied) + 1} of {len(cells)} arms can’t be told apart"
+        badge = f"the best {len(tied) + 1} of {len(cells)} arms can’t be told apart"
+        if len(tied) + 1 == len(cells):
+            badge = f"no arm stands out among {len(cells)}"
     if entry.other not in tied:
         entry = next(lead for lead in _leads(cells) if (lead.cell, lead.other) == (first, tied[0]))
     same = "as good as" if round(1000 * abs(entry.difference.mean or 0)) == 0 else "ahead of"

@@ -102,11 +102,10 @@ def importance(group: Group, found: Mapping[str, Importance]) -> Figure | None:
 
 
 def coordinates(group: Group, metric: str) -> dict[str, Figure]:
-    """Parallel coordinates of the complete trials of each arm, by the arm's name."""
+    """Parallel coordinates of each arm's complete trials, the one that searched most first."""
+    most_first = sorted(by_arm(group), key=lambda cell: -len(cell.cell.space))
     return {
-        cell.arm: found
-        for cell in by_arm(group)
-        if (found := _coordinates(cell, metric)) is not None
+        cell.arm: found for cell in most_first if (found := _coordinates(cell, metric)) is not None
     }
 
 
@@ -261,11 +260,14 @@ def _dimension(cell: CellStory, records: Sequence[TrialRecord], key: str) -> dic
     numbers = [float(value) if isinstance(value, int | float) else math.nan for value in found]
     if not values.log:
         return {"label": label(key_word(key)), "values": [number(value) for value in numbers]}
+    logs = [number(math.log10(value)) if value > 0 else None for value in numbers]
+    known = [value for value in logs if value is not None]
     low, high = math.log10(values.low), math.log10(values.high)
     ticks = [low + step * (high - low) / 4 for step in range(5)]
     return {
         "label": f"{label(key_word(key))} (log)",
-        "values": [number(math.log10(value)) if value > 0 else None for value in numbers],
+        "values": logs,
+        "range": [min(low, *known), max(high, *known)],
         "tickvals": [number(tick) for tick in ticks],
         "ticktext": [f"{10**tick:.2g}" for tick in ticks],
     }
