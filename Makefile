@@ -36,7 +36,7 @@ $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,lite,timm,test,bench]'
 	touch $@
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench browser
 	@status=0; for script in $(filter-out benchmarks/data_scaling.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
 
