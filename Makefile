@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What takes an hour: `make bench` leaves it out.
 LONG := benchmarks/data_scaling.py benchmarks/soak_trials.py
 
-.PHONY: install quickstart test lint bench bench-scaling soak clean
+.PHONY: install browser quickstart test lint bench bench-scaling soak clean
 
 install: $(VENV)/.installed
 
@@ -18,7 +18,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
 
-test: install
+# The tests open the page in a real browser: CHROMIUM, or Debian's package, installed if it can be.
+browser:
+	@test -n "$$CHROMIUM" || command -v chromium > /dev/null || { \
+		sudo=""; test "$$(id -u)" = 0 || sudo="sudo -n"; \
+		echo "installing chromium"; export DEBIAN_FRONTEND=noninteractive; \
+		$$sudo apt-get -qq update && \
+		$$sudo apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || { \
+		echo "the tests need chromium: install it, or set CHROMIUM to its path" >&2; exit 1; }
+
+test: install browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 lint: install
@@ -30,7 +39,7 @@ $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[elpv,lite,timm,test,bench]'
 	touch $@
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench browser
 	@status=0; for script in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
 

@@ -303,6 +303,21 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Importance:
+    """How much of the variation of a cell's search values each searched setting explains.
+
+    `shares` sum to 1, by setting, over `trials` complete trials; `method` says how they were found.
+    Where they were not, `absent` says why.
+    """
+
+    cell: str
+    method: str = ""
+    trials: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
+    absent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InventoryTrial:
     """One trial as one side (Optuna, MLflow, the table) believes it to be.
 

@@ -47,6 +47,8 @@ HOME_OF = {
     "pyarrow": {"data", "results", "files"},
     "timm": {"training"},
     "efficientnet_lite_pytorch": {"training"},
+    "jinja2": {"results"},
+    "plotly": {"results"},
 }
 """Heavy third-party package -> the rooms that may import it; the two after torch load it."""
 

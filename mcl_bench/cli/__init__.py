@@ -18,6 +18,7 @@ from mcl_bench.cli import (
     record,
     recorded,
     replaying,
+    report,
     retry,
     run,
 )
@@ -53,6 +54,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.status,
     claims.compare,
     claims.audit,
+    report.report,
     recorded.best,
     retry.retry,
     record.ui,

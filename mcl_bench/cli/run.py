@@ -15,6 +15,7 @@ from mcl_bench import files
 from mcl_bench.cli.experiment import File, Json, Overrides, placed, read
 from mcl_bench.cli.progress import shown
 from mcl_bench.cli.recorded import find_trial
+from mcl_bench.cli.report import keep_report
 from mcl_bench.cli.tally import Goal, Tally
 from mcl_bench.records import EpochRecord, TrialRecord, UserError
 
@@ -44,8 +45,15 @@ def sweep(
     try:
         experiment = read(file, overrides)
         with placed(experiment):
+            tracker = _tracker(experiment, files.home(), verbose=verbose, new=new)
             outcome = _run(
-                experiment, address=address, new=new, quiet=quiet, verbose=verbose, err=as_json
+                experiment,
+                tracker,
+                address=address,
+                new=new,
+                quiet=quiet,
+                verbose=verbose,
+                err=as_json,
             )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on with it", err=True)
@@ -64,6 +72,8 @@ def sweep(
         typer.echo(json.dumps(document))
     else:
         typer.echo(results.render(rows, "table"))
+    if outcome.state != "interrupted":
+        keep_report(files.home() / "sweeps" / experiment.name, tracker, quiet=quiet)
     for record, log in outcome.failed:
         name = f"{record.cell}/{record.stage}-{record.trial}"
         typer.echo(f"failed: {name}: {record.cause} (see {log})", err=True)
@@ -161,6 +171,7 @@ def _check(experiment: "Experiment") -> None:
 
 def _run(
     experiment: "Experiment",
+    tracker: "MlflowTracker",
     *,
     address: str | None,
     new: bool,
@@ -189,7 +200,7 @@ def _run(
     )
     with shown(tally, err=err, quiet=quiet, verbose=verbose) as listener:
         outlets = Outlets(
-            tracker=_tracker(experiment, home, verbose=verbose, new=new),
+            tracker=tracker,
             write_table=partial(results.write_table, metric=spec.search.metric),
             listener=listener,
             check=partial(check, experiment),

@@ -12,6 +12,7 @@ from mcl_bench.data.notes import notes
 from mcl_bench.data.predictions import write_predictions
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
+from mcl_bench.data.thumbnails import thumbnails
 from mcl_bench.data.vault import open_test
 from mcl_bench.data.verification import Verification, verify
 
@@ -40,6 +41,7 @@ __all__ = [
     "open_train",
     "pixel_bytes",
     "prepare",
+    "thumbnails",
     "verify",
     "write_predictions",
 ]

@@ -96,6 +96,14 @@ def prepare(
     return _packed(paths, source.digest, facts)
 
 
+def find(data: DataSpec, *, store: Path, digest: str) -> Packed | None:
+    """The packed set of this source digest, if it lies under `store`; nothing is read or made.
+
+    DataError if more of its images could not be read than `data.max_faults`.
+    """
+    return _found(data, store, digest, stored_size(data))
+
+
 def open_train(packed: Packed) -> ImageSet:
     """The training images, validation included; DataError if their file is absent or damaged."""
     return read_images(packed.train_path)

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mcl_bench.results.audit import Audit, Claim, Standing
-from mcl_bench.results.figures import percent_text
 from mcl_bench.results.naming import row_name
 from mcl_bench.results.published import beside, beside_all
 from mcl_bench.results.row import warnings
+from mcl_bench.results.row_text import percent_text
 from mcl_bench.results.stats import Interval
 from mcl_bench.results.terminal import published_lines
 from mcl_bench.results.unlike_rows import unlike_rows

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mcl_bench.results.comparison import Comparison
-from mcl_bench.results.figures import number_text, p_text, points_text, top1_text
 from mcl_bench.results.naming import row_name
 from mcl_bench.results.row import Row, warnings
+from mcl_bench.results.row_text import number_text, p_text, points_text, top1_text
 from mcl_bench.results.stats import CONFIDENCE
 from mcl_bench.results.visible import visible
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from mcl_bench.results.figures import (
+from mcl_bench.results.published import Published, beside_all, regime_text
+from mcl_bench.results.row import Row, warnings
+from mcl_bench.results.row_text import (
     NONE,
     difference_text,
     number_text,
@@ -13,8 +15,6 @@ from mcl_bench.results.figures import (
     top1_text,
     verdict_text,
 )
-from mcl_bench.results.published import Published, beside_all, regime_text
-from mcl_bench.results.row import Row, warnings
 from mcl_bench.results.terminal import FOOTNOTE, optimism_notes
 from mcl_bench.results.unlike_rows import MARK, UnlikeRows, unlike_rows
 from mcl_bench.results.visible import latex_text

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from mcl_bench.results.details import details
-from mcl_bench.results.figures import (
+from mcl_bench.results.published import Published, beside_all, regime_text
+from mcl_bench.results.row import Row, warnings
+from mcl_bench.results.row_text import (
     NONE,
     cost_notes,
     difference_text,
@@ -18,8 +20,6 @@ from mcl_bench.results.figures import (
     width_notes,
     xi_text,
 )
-from mcl_bench.results.published import Published, beside_all, regime_text
-from mcl_bench.results.row import Row, warnings
 from mcl_bench.results.terminal import (
     DETAIL_NOTE,
     FOOTNOTE,

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mcl_bench.results.details import Details, details
-from mcl_bench.results.figures import (
+from mcl_bench.results.published import Published, beside_all, regime_text
+from mcl_bench.results.row import Row, warnings
+from mcl_bench.results.row_text import (
     cost_notes,
     difference_text,
     number_text,
@@ -23,8 +25,6 @@ from mcl_bench.results.figures import (
     width_notes,
     xi_text,
 )
-from mcl_bench.results.published import Published, beside_all, regime_text
-from mcl_bench.results.row import Row, warnings
 from mcl_bench.results.unlike_rows import UnlikeRows, unlike_rows
 from mcl_bench.results.visible import visible
 

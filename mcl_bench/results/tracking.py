@@ -17,6 +17,7 @@ from mcl_bench.records import (
     EpochRecord,
     Inventory,
     InventoryTrial,
+    RunError,
     TrialConfig,
     TrialId,
     TrialName,
@@ -191,6 +192,21 @@ class MlflowTracker:
             ended = max(record.finished for record in confirm)
             self._log(run_id, metrics=metrics_at(values, ended))
         self._end(run_id, state=state)
+
+    def keep_page(self, page: Path) -> None:
+        """Upload the sweep's page to its run; nothing where this process has not opened the sweep.
+
+        Raises:
+            RunError: MLflow did not take it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if not self._sweep_run:
+            return
+        try:
+            self._client.log_artifact(self._sweep_run, str(page))
+        except (MlflowException, OSError) as error:
+            raise RunError(f"MLflow did not take the page {page}: {error}") from error
 
     def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
         """Close the sweep's run, with how it ended and where its time went."""
