@@ -10,6 +10,8 @@ from results_stories import CE, MC, confirms, record, write_sweep
 from mcl_bench.records import Costs, DataError
 from mcl_bench.results import leaderboard, render, render_status, status
 from mcl_bench.results.costs import costs_rows, costs_words, read_costs
+from mcl_bench.results.page import Beside, render_page
+from mcl_bench.results.story import read_story
 
 OWNERS = ("training", "startup", "data_wait", "evaluation", "failure", "preemption", "pruned")
 
@@ -77,3 +79,13 @@ def test_a_cell_that_a_budget_has_cut_short_is_complete_and_its_row_tells_the_tr
     shown = render_status([sweep], width=120)
     assert "slot-hours" in shown
     assert "pruned" in shown
+
+
+def test_the_page_tells_where_the_time_went_by_owner(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "runs", [record(CE, value=0.5)])
+    assert "slot-hours" not in render_page(read_story(folder), Beside())
+    (folder / "costs.json").write_text(json.dumps(costs().to_dict()))
+    page = render_page(read_story(folder), Beside())
+    assert "0.25 device-hours (training 50%, pruned 50%)" in page
+    row = '<tr><th scope="row">idle</th><td class="num">1</td><td class="num">50.0%</td>'
+    assert row in page

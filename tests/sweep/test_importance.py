@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from postgres import Postgres
 
 from mcl_bench.records import Importance
 from mcl_bench.spec import Experiment, load
@@ -22,11 +23,13 @@ def experiment(tmp_path: Path, tiny_experiment: str) -> Experiment:
     return load(file)
 
 
-def searched(folder: Path, *, trials: int, constant: bool = False) -> None:
+def searched(
+    folder: Path, *, trials: int, constant: bool = False, storage_url: str | None = None
+) -> None:
     """The studies of a sweep of which `mc` was searched: only μ counts."""
     folder.mkdir(exist_ok=True)
     (folder / "sweep.json").write_text(json.dumps({"id": "0a1b2c3d"}))
-    storage = optuna.storages.get_storage(f"sqlite:///{folder / 'study.db'}")
+    storage = optuna.storages.RDBStorage(storage_url or f"sqlite:///{folder / 'study.db'}")
     study = optuna.create_study(
         study_name=f"tiny@0a1b2c3d/{CELL}/search",
         storage=storage,
@@ -38,6 +41,8 @@ def searched(folder: Path, *, trials: int, constant: bool = False) -> None:
         mu = trial.suggest_float("loss.mu", 0.0, 1.0)
         trial.suggest_float("loss.lambda", 0.0, 1.0)
         study.tell(trial, 0.5 if constant else mu)
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def of(cell: str, found: tuple[Importance, ...]) -> Importance:
@@ -95,3 +100,28 @@ def test_no_cell_is_begun_once_the_time_has_gone_by(tmp_path: Path, experiment: 
     found = of(CELL, importances(tmp_path / "tiny", experiment, limit_seconds=-1))
     assert found.shares == {}
     assert "went on the cells before it" in str(found.absent)
+
+
+def test_studies_in_a_shared_database_are_read_there(
+    tmp_path: Path, tiny_experiment: str, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    file = tmp_path / "tiny.yaml"
+    file.write_text(tiny_experiment)
+    experiment = load(file, [f"search.storage={url}"])
+    searched(
+        tmp_path / "tiny",
+        trials=12,
+        storage_url=url.replace("postgresql://", "postgresql+psycopg://"),
+    )
+    assert of(CELL, importances(tmp_path / "tiny", experiment)).shares["loss.mu"] > 0.8
+    assert not (tmp_path / "tiny/study.db").exists()
+
+
+def test_a_storage_that_can_not_be_read_costs_the_importances_only(
+    tmp_path: Path, experiment: Experiment
+) -> None:
+    searched(tmp_path / "tiny", trials=12)
+    (tmp_path / "tiny/study.db").write_bytes(b"no database" * 100)
+    found = of(CELL, importances(tmp_path / "tiny", experiment))
+    assert "is damaged" in str(found.absent)
