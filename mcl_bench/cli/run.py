@@ -72,7 +72,7 @@ def sweep(
         typer.echo(json.dumps(document))
     else:
         typer.echo(results.render(rows, "table"))
-    if outcome.state != "interrupted":
+    if outcome.state not in {"interrupted", "stopped"}:
         keep_report(files.home() / "sweeps" / experiment.name, tracker, quiet=quiet)
     for record, log in outcome.failed:
         name = f"{record.cell}/{record.stage}-{record.trial}"
