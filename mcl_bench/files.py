@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,15 +77,29 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def append_line(path: Path, value: Mapping[str, Any] | str, *, sync: bool = True) -> str:
-    """Append one line (a mapping as JSON), flushed to disk with `sync`; returns the line."""
+    """Append one line (a mapping as JSON), flushed to disk with `sync`; returns the line.
+
+    What can't be written whole, as on a full disk, is cut off again before OSError is raised.
+    """
     line = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(line.encode() + b"\n")
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
+    with path.open("ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            _write_all(file.fileno(), line.encode() + b"\n")
+            if sync:
+                os.fsync(file.fileno())
+        except OSError:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.ftruncate(file.fileno(), size)
+            raise
     return line
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    """Write to a file handle; it may take several writes, of which the last one tells a fault."""
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def mend_tail(path: Path) -> bool:

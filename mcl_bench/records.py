@@ -28,6 +28,21 @@ TrialState = Literal[
 """How a trial ended."""
 
 
+Owner = Literal[
+    "training",
+    "startup",
+    "data_wait",
+    "evaluation",
+    "failure",
+    "preemption",
+    "pruned",
+    "duplicate",
+    "idle",
+    "open",
+]
+"""Whom a slot-second of a sweep belongs to; `open` is what running steps have not told yet."""
+
+
 class UserError(Exception):
     """Something the user can mend: told in one message, without a traceback.
 
@@ -114,7 +129,7 @@ class TrialConfig:
     `train.*`, `confirm.*`). `digest` is the source digest of the data and `store` the folder that
     holds the packed files on this node, so a worker need not read the source again. `folder` is
     where this lease writes its checkpoint and predictions. `device` is `cpu` or `cuda`; `threads`
-    the CPU threads of torch.
+    the CPU threads of torch. With `keep_weights` the training leaves its weights in `folder`.
     """
 
     id: TrialId
@@ -128,6 +143,7 @@ class TrialConfig:
     digest: str
     store: str
     grant: TestGrant | None = None
+    keep_weights: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """This config as plain nested values."""
@@ -250,6 +266,31 @@ def setting_word(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Where a sweep's time went, over all its drives.
+
+    A slot is a place for one trial. `slot_seconds` are those of every owner and add up to
+    `driven_seconds`: slots × the time that drivers ran trials, which is `wall_seconds`. A
+    device-second is a slot-second times the GPUs of the trial that held the slot (a fraction
+    counts as a fraction), or once where it has none; a slot without a trial holds no device.
+    `saved_seconds` are the device-seconds that the known values of `duplicates` trials took once.
+    `closed` tells that a budget has ended the search early.
+    """
+
+    slot_seconds: Mapping[Owner, float]
+    device_seconds: Mapping[Owner, float]
+    driven_seconds: float
+    wall_seconds: float
+    duplicates: int = 0
+    saved_seconds: float = 0.0
+    closed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """These costs as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class InventoryTrial:
     """One trial as one side (Optuna, MLflow, the table) believes it to be.
 
@@ -318,8 +359,8 @@ class Tracker(Protocol):
         """Summarise a cell's confirm trials on its run and close it."""
         ...
 
-    def finish_sweep(self, *, state: str) -> None:
-        """Close the sweep's run, with how it ended."""
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
+        """Close the sweep's run, with how it ended and where its time went."""
         ...
 
     def inventory(self) -> Inventory:

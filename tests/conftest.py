@@ -2,7 +2,7 @@
 
 import pytest
 
-SLOW = ("test_kills.py", "test_quickstart.py", "test_resume.py")
+SLOW = ("test_kills.py", "test_failures_for_real.py", "test_quickstart.py", "test_resume.py")
 """Files of minutes: they start first, so that two workers end together."""
 
 

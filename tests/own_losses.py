@@ -1,6 +1,8 @@
 """Losses as a user might write them, some of them wrong; experiment files name them."""
 
+import ctypes
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,40 @@ class Plain(nn.Module):
 
     def forward(self, output: Outputs, target: Tensor) -> Tensor:
         return F.cross_entropy(output.logits, target)
+
+
+class Failing(Plain):
+    """Fails at its first step, each way of failing by its name; `config` before.
+
+    It passes the check before a sweep, which is made on two images. With `once` it fails only
+    until it has left this file, with `until` until somebody else has.
+    """
+
+    def __init__(self, *, what: str, once: str = "", until: str = "", **given: Any) -> None:
+        super().__init__(**given)
+        self.once = Path(once) if once else None
+        self.mended = [Path(path) for path in (once, until) if path]
+        if what == "config":
+            raise ValueError("what is config, which this loss refuses")
+        self.what = what
+
+    def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        if len(target) == 2 or any(path.exists() for path in self.mended):
+            return super().forward(output, target)
+        if self.once:
+            self.once.touch()
+        match self.what:
+            case "memory":
+                torch.empty(2**50)
+            case "full disk":
+                Path("/dev/full").write_text("x")
+            case "not finite":
+                return super().forward(output, target) * torch.nan
+            case "hang":
+                threading.Event().wait()
+            case "hang with the lock":
+                ctypes.PyDLL(None).pause()  # in C, keeping the interpreter's lock
+        raise KeyError(self.what)
 
 
 class Picky(Plain):

@@ -16,11 +16,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench import data, results, training
 from mcl_bench.records import (
     CellWords,
+    Costs,
     EpochRecord,
     Inventory,
     Tracker,
@@ -63,6 +65,7 @@ class IdleTraining:
         self._trial = trial
         self._work = work
         self.records: list[EpochRecord] = []
+        self.spent = SimpleNamespace(wait=0.0, evaluation=0.0, carried=0.0)
 
     @property
     def finished(self) -> bool:
@@ -132,7 +135,7 @@ class NoTracker:
     def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
         """Kept nowhere."""
 
-    def finish_sweep(self, *, state: str) -> None:
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
         """Kept nowhere."""
 
     def inventory(self) -> Inventory:

@@ -17,6 +17,7 @@ from mcl_bench.cli import (
     record,
     recorded,
     replaying,
+    retry,
     run,
 )
 from mcl_bench.records import UserError
@@ -50,6 +51,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     record.leaderboard,
     record.status,
     recorded.best,
+    retry.retry,
     record.ui,
     explain.explain,
     experiment.show,

@@ -57,7 +57,8 @@ class Lines:
         if kind == "launch":
             self._trial(event, "running")
         elif kind == "relaunch":
-            self._trial(event, f"again, from its checkpoint ({event['cause']})")
+            how = "alone, from its checkpoint" if event.get("alone") else "from its checkpoint"
+            self._trial(event, f"again, {how} ({event['cause']})")
         elif kind == "interrupt":
             self._trial(event, "interrupted")
         elif kind == "tell":

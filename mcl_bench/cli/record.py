@@ -1,12 +1,16 @@
 """The verbs that read the record: leaderboard and status. They load neither torch nor MLflow."""
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mcl_bench.cli.experiment import Json
 from mcl_bench.records import UserError
+
+if TYPE_CHECKING:
+    from mcl_bench.results import SweepStatus
 
 
 class Format(StrEnum):
@@ -44,11 +48,23 @@ def status(names: Names = None, as_json: Json = False) -> None:
 
     from mcl_bench import files, results
 
-    found = results.status(files.home(), names or ())
+    home = files.home()
+    found = [_with_costs(home, sweep) for sweep in results.status(home, names or ())]
     if as_json:
         typer.echo(json.dumps(results.status_json(found)))
     else:
         typer.echo(results.render_status(found))
+
+
+def _with_costs(home: Path, sweep: "SweepStatus") -> "SweepStatus":
+    """The status with the costs as they stand at the sweep's last event."""
+    import dataclasses
+
+    from mcl_bench import results
+    from mcl_bench.sweep.ledger import Ledger
+
+    ledger = Ledger(results.read_events(home / "sweeps" / sweep.sweep))
+    return dataclasses.replace(sweep, costs=ledger.costs(live=sweep.state == "running"))
 
 
 def ui(

@@ -71,6 +71,10 @@ def sweep(
         typer.echo(f"failed: {cell}: {why}", err=True)
     if outcome.state == "interrupted":
         typer.echo("interrupted; the same command goes on with it", err=True)
+    if outcome.state == "budget":
+        limits = experiment.spec.budget.model_dump(include={"hours", "device_hours"})
+        names = " or ".join(f"budget.{key}" for key, limit in limits.items() if limit is not None)
+        typer.echo(f"the budget is spent; raise {names} to go on", err=True)
     raise typer.Exit(outcome.exit)
 
 

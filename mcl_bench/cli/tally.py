@@ -161,6 +161,8 @@ class Tally:
             elif kind == "start":
                 self._state = "running"
                 self._packing = None
+            elif kind == "close" or (kind == "drive" and event["closed"]):
+                self._close_search()
             elif kind == "end":
                 self._state = event["state"]
 
@@ -198,6 +200,14 @@ class Tally:
             trial.epoch, trial.value = event["epoch"], event["value"]
         elif trial is not None and kind in {"relaunch", "interrupt"}:
             trial.state = "interrupted" if kind == "interrupt" else "waiting"
+
+    def _close_search(self) -> None:
+        """A budget has closed the search: no more trials are owed than have been asked."""
+        for name, cell in self._cells.items():
+            ended = [key for key, state in cell.states.items() if state != "retried"]
+            asked = [*ended, *((t.stage, t.number) for t in self._open.values() if t.cell == name)]
+            searched = sum(stage == "search" for stage, _ in asked)
+            cell.goal = replace(cell.goal, trials=min(cell.goal.trials, searched))
 
     def _launch(self, name: TrialName, trial: Open | None) -> None:
         if trial is None:

@@ -1,6 +1,6 @@
 """What came of the trials: the MLflow record, the table, the leaderboard, the status."""
 
-from mcl_bench.results.folder import read_records
+from mcl_bench.results.folder import read_events, read_records
 from mcl_bench.results.leaderboard import Row, leaderboard
 from mcl_bench.results.render import render, warnings
 from mcl_bench.results.status import SweepStatus, render_status, status, status_json
@@ -15,6 +15,7 @@ __all__ = [
     "best_search",
     "derive_superseded",
     "leaderboard",
+    "read_events",
     "read_records",
     "read_table",
     "render",

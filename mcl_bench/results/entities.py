@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from mcl_bench.records import CellWords, EpochRecord, Stage, TrialName, TrialRecord
+from mcl_bench.records import CellWords, Costs, EpochRecord, Stage, TrialName, TrialRecord
 from mcl_bench.results.stats import t_interval
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ def summary(confirm: Sequence[TrialRecord], *, test_looks: int) -> dict[str, flo
         "test_looks": float(test_looks),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def cost_metrics(costs: Costs) -> dict[str, float]:
+    """Where a sweep's time went: `costs/slot_s/OWNER` and `costs/device_s/OWNER`, and sums."""
+    slot = {f"costs/slot_s/{owner}": seconds for owner, seconds in costs.slot_seconds.items()}
+    device = {f"costs/device_s/{owner}": seconds for owner, seconds in costs.device_seconds.items()}
+    return (
+        slot | device | {"costs/wall_s": costs.wall_seconds, "costs/saved_s": costs.saved_seconds}
+    )
 
 
 def metrics_at(values: Mapping[str, float], seconds: float) -> "list[Metric]":

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcl_bench.records import TrialRecord
+from mcl_bench.records import Costs, TrialRecord
+from mcl_bench.results.costs import read_costs
 from mcl_bench.results.folder import count_looks, ledger_warnings, read_records, sweep_folders
 from mcl_bench.results.stats import (
     Difference,
@@ -36,7 +37,8 @@ class Aside:
     """What a row's text says beside its columns; decides nothing.
 
     `baseline` is the arm that it is compared with, `common_seeds` the number of seeds of both.
-    `warnings` says what is wrong with the sweep's looks at test, if anything is.
+    `warnings` says what is wrong with the sweep's looks at test, if anything is; `costs` where the
+    sweep's time went. `left_out` search trials were not asked, because a budget closed the search.
     """
 
     baseline: str
@@ -46,6 +48,8 @@ class Aside:
     sign_flip_p: float | None = None
     sign_flip_floor: float | None = None
     warnings: tuple[str, ...] = ()
+    costs: Costs | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,20 @@ class Standing:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """What all rows of one sweep share."""
+
+    name: str
+    experiment: Experiment
+    warnings: tuple[str, ...]
+    costs: Costs | None
+
+    @property
+    def closed(self) -> bool:
+        return self.costs is not None and self.costs.closed
+
+
 def leaderboard(home: Path, names: Sequence[str] = ()) -> list[Row]:
     """The rows of these sweeps under `home`, or of all of them.
 
@@ -128,7 +146,12 @@ def sweep_rows(folder: Path) -> list[Row]:
     experiment = load(folder / "experiment.yaml")
     metric = experiment.spec.search.metric
     every = read_records(folder)
-    warnings = ledger_warnings(folder, every)
+    sweep = _Sweep(
+        name=folder.name,
+        experiment=experiment,
+        warnings=ledger_warnings(folder, every),
+        costs=read_costs(folder),
+    )
     records = by_cell(every)
     standings = [
         _standing(cell, records.get(cell.id, []), metric=metric, looks=count_looks(folder, cell.id))
@@ -148,13 +171,11 @@ def sweep_rows(folder: Path) -> list[Row]:
     rows = [
         _row(
             standing,
-            experiment=experiment,
-            sweep=folder.name,
+            sweep=sweep,
             tier=tier[standing.cell.id],
             difference=compared.get(standing.cell.id),
             p_adjusted=adjusted.get(standing.cell.id),
             baseline_xi=widths[*standing.cell.group, experiment.baseline],
-            warnings=warnings,
         )
         for standing in standings
     ]
@@ -194,20 +215,19 @@ def _tiers(standings: Sequence[Standing]) -> dict[str, int | None]:
 def _row(
     standing: Standing,
     *,
-    experiment: Experiment,
-    sweep: str,
+    sweep: _Sweep,
     tier: int | None,
     difference: Difference | None,
     p_adjusted: float | None,
     baseline_xi: str | None,
-    warnings: tuple[str, ...],
 ) -> Row:
     cell, best = standing.cell, standing.best
     values = list(standing.top1_by_seed.values())
     top1 = t_interval(values) if values else None
     seen = difference or Difference(n=0)
+    searched, asked = count_searched(standing.records), cell.trials
     return Row(
-        sweep=sweep,
+        sweep=sweep.name,
         cell=cell.id,
         dataset=cell.spec.data.name,
         backbone=cell.spec.model.backbone,
@@ -225,24 +245,27 @@ def _row(
         difference_ci_high=seen.high,
         p_adjusted=p_adjusted,
         test_looks=standing.looks,
-        trials=count_searched(standing.records),
+        trials=searched,
         device_hours=math.fsum(record.device_seconds for record in standing.records) / 3600,
         equal_budget=cell.equal_budget,
         state=cell_state(
             standing.records,
-            metric=experiment.spec.search.metric,
-            trials=cell.trials,
-            seeds=experiment.spec.confirm.seeds,
+            metric=sweep.experiment.spec.search.metric,
+            trials=asked,
+            seeds=sweep.experiment.spec.confirm.seeds,
+            closed=sweep.closed,
         ),
         config=None if best is None else _config(best),
         aside=Aside(
-            baseline=experiment.baseline,
+            baseline=sweep.experiment.baseline,
             common_seeds=seen.n,
             no_variation=seen.no_variation,
             xi_differs=best is not None and baseline_xi not in {None, best.xi},
             sign_flip_p=seen.sign_flip_p,
             sign_flip_floor=seen.sign_flip_floor,
-            warnings=warnings,
+            warnings=sweep.warnings,
+            costs=sweep.costs,
+            left_out=max(0, asked - searched) if sweep.closed else 0,
         ),
     )
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcl_bench.results.costs import costs_words
 from mcl_bench.results.leaderboard import COLUMNS, Row
 from mcl_bench.results.stats import half_width
 
@@ -45,6 +46,8 @@ def render(rows: Sequence[Row], format: Format | str, *, width: int = WIDTH) -> 
         plain: dict[str, Any] = {"rows": [row.to_dict() for row in rows]}
         if found := warnings(rows):
             plain["warnings"] = found
+        if costs := {row.sweep: row.aside.costs.to_dict() for row in rows if row.aside.costs}:
+            plain["costs"] = costs
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=2)
     raise ValueError(f"a leaderboard is rendered as table, markdown, csv or json, not {format}")
 
@@ -129,7 +132,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     notes = [f"- **Warning: {warning}**" for warning in warnings(rows)]
-    notes += [f"- {note}" for note in _width_notes(rows)]
+    notes += [f"- {note}" for note in [*_width_notes(rows), *_cost_notes(rows, named=True)]]
     return "\n".join([*lines, "", *notes, *([""] if notes else []), FOOTNOTE])
 
 
@@ -186,6 +189,8 @@ def _xi(row: Row) -> str:
 
 def _remarks(row: Row) -> list[str]:
     remarks: list[str] = [] if row.state == "complete" else [row.state]
+    if row.aside.left_out:
+        remarks.append(f"budget: {row.trials} of {row.trials + row.aside.left_out} trials")
     if not row.equal_budget:
         remarks.append("unequal budget")
     return remarks
@@ -203,7 +208,16 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     notes = [f"Warning: {warning}" for warning in warnings(rows)] + _width_notes(rows)
     if flips:
         notes.append(f"Exact sign-flip p (its floor), which decides nothing: {', '.join(flips)}.")
-    return notes
+    return notes + _cost_notes(rows)
+
+
+def _cost_notes(rows: Sequence[Row], *, named: bool = False) -> list[str]:
+    """Where the time of each sweep went, its name first if it is `named`."""
+    costs = {row.sweep: row.aside.costs for row in rows if row.aside.costs is not None}
+    return [
+        f"Costs{f' of {sweep}' if named else ''}: {costs_words(own)}."
+        for sweep, own in costs.items()
+    ]
 
 
 def _width_notes(rows: Sequence[Row]) -> list[str]:

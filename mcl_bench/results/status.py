@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcl_bench import files
-from mcl_bench.records import Stage, TrialName, TrialRecord
+from mcl_bench.records import Costs, Stage, TrialName, TrialRecord
+from mcl_bench.results.costs import costs_rows, costs_words, read_costs
 from mcl_bench.results.folder import ledger_warnings, read_events, read_records, sweep_folders
 from mcl_bench.results.winners import (
     CellState,
@@ -19,6 +20,9 @@ from mcl_bench.results.winners import (
     derive_superseded,
 )
 from mcl_bench.spec import load
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHORTEST_NAME = 26
 """The column of cells is this wide if a name needs it; longer ones go on in a second line."""
@@ -54,13 +58,17 @@ class CellStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepStatus:
-    """One sweep: its state, its trials by state, its cells, and what is wrong with its looks."""
+    """One sweep: its state, its trials by state, its cells, and what is wrong with its looks.
+
+    `costs` are those that its driver last wrote down; events may have come since.
+    """
 
     sweep: str
     state: str
     trials: Mapping[str, int]
     cells: tuple[CellStatus, ...]
     warnings: tuple[str, ...] = ()
+    costs: Costs | None = None
 
 
 def status(home: Path, names: Sequence[str] = ()) -> list[SweepStatus]:
@@ -85,6 +93,7 @@ def sweep_status(folder: Path) -> SweepStatus:
     known = {(record.cell, record.stage, record.trial) for record in records}
     still = [_as_left(trial, running) for name, trial in trials.items() if name not in known]
     own = by_cell(records)
+    costs = read_costs(folder)
     cells = tuple(
         _cell_status(
             cell.id,
@@ -93,6 +102,7 @@ def sweep_status(folder: Path) -> SweepStatus:
             metric=metric,
             trials=cell.trials,
             seeds=experiment.spec.confirm.seeds,
+            closed=costs is not None and costs.closed,
         )
         for cell in experiment.cells
     )
@@ -102,6 +112,7 @@ def sweep_status(folder: Path) -> SweepStatus:
         trials=_count(records, still),
         cells=cells,
         warnings=warnings,
+        costs=costs,
     )
 
 
@@ -114,6 +125,7 @@ def status_json(found: Sequence[SweepStatus]) -> dict[str, Any]:
                 "state": sweep.state,
                 "trials": dict(sweep.trials),
                 "cells": [_cell_json(cell) for cell in sweep.cells],
+                **({} if sweep.costs is None else {"costs": sweep.costs.to_dict()}),
             }
             for sweep in found
         ]
@@ -146,10 +158,26 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
             console.print(table)
             for trial in (trial for cell in sweep.cells for trial in cell.open):
                 console.print(f"  {_open_line(trial)}", markup=False)
+            if sweep.costs is not None and sweep.costs.driven_seconds > 0:
+                _print_costs(console, sweep.costs, table=len(found) == 1)
             for warning in sweep.warnings:
                 console.print(f"Warning: {warning}", markup=False)
             console.print()
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
+
+
+def _print_costs(console: "Console", costs: Costs, *, table: bool) -> None:
+    """One sentence, and with `table` every owner's slot-hours and device-hours."""
+    from rich.table import Column, Table
+
+    console.print(f"Costs: {costs_words(costs)}", markup=False)
+    if not table:
+        return
+    numbers = (Column(head, justify="right") for head in ("slot-hours", "share", "device-hours"))
+    owners = Table("owner", *numbers, box=None, pad_edge=False)
+    for row in costs_rows(costs):
+        owners.add_row(*row)
+    console.print(owners)
 
 
 def _read_open(folder: Path) -> tuple[str, dict[TrialName, OpenTrial]]:
@@ -201,11 +229,12 @@ def _cell_status(
     metric: str,
     trials: int,
     seeds: int,
+    closed: bool,
 ) -> CellStatus:
     best = best_search(records, metric=metric)
     return CellStatus(
         cell=cell,
-        state=cell_state(records, metric=metric, trials=trials, seeds=seeds),
+        state=cell_state(records, metric=metric, trials=trials, seeds=seeds, closed=closed),
         trials=_count(records, still),
         metric=metric,
         best_trial=None if best is None else best.trial,

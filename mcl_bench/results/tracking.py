@@ -6,12 +6,14 @@ more, so that every call can be repeated and a killed driver's runs are taken up
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench.records import (
     CellWords,
+    Costs,
     EpochRecord,
     Inventory,
     InventoryTrial,
@@ -26,6 +28,7 @@ from mcl_bench.results.entities import (
     TRIAL_STATUS,
     batches,
     cell_tags,
+    cost_metrics,
     end_tags,
     epoch_metrics,
     metrics_at,
@@ -188,8 +191,10 @@ class MlflowTracker:
             self._log(run_id, metrics=metrics_at(values, ended))
         self._end(run_id, state=state)
 
-    def finish_sweep(self, *, state: str) -> None:
-        """Close the sweep's run, with how it ended."""
+    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
+        """Close the sweep's run, with how it ended and where its time went."""
+        if costs is not None:
+            self._log(self._sweep_run, metrics=metrics_at(cost_metrics(costs), time.time()))
         self._end(self._sweep_run, state=state)
 
     def inventory(self) -> Inventory:

@@ -79,12 +79,16 @@ def derive_superseded(records: Iterable[TrialRecord], *, metric: str) -> list[Tr
 
 
 def cell_state(
-    records: Sequence[TrialRecord], *, metric: str, trials: int, seeds: int
+    records: Sequence[TrialRecord], *, metric: str, trials: int, seeds: int, closed: bool = False
 ) -> CellState:
-    """Where one cell stands, of `trials` search trials and `seeds` confirm seeds."""
-    if count_searched(records) < trials:
-        return "search"
+    """Where one cell stands, of `trials` search trials and `seeds` confirm seeds.
+
+    Where a budget has `closed` the search, what it has found is confirmed.
+    """
     best = best_search(records, metric=metric)
+    short = count_searched(records) < trials
+    if short and (best is None or not closed):
+        return "search"
     if best is None:
         return "failed"
     if len(confirmed(records, best)) >= seeds:

@@ -12,10 +12,6 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
     "search.storage": (None,),
-    "search.reuse": (False,),
-    "budget.hours": (None,),
-    "budget.device_hours": (None,),
-    "budget.checkpoint_gb": (None,),
     "tracking.log": ("all",),
 }
 """The keys of which this version takes some values only, and those values; * is any text."""

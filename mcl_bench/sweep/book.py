@@ -4,6 +4,7 @@ A trial's end is written in this order: its line in `records.jsonl`, Optuna's te
 the table. Each can be repeated, so what a crash leaves undone is done at the next start.
 """
 
+import json
 import os
 import socket
 import time
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from mcl_bench import files
 from mcl_bench.records import (
     CellWords,
     EpochRecord,
     RunError,
+    Stage,
     Tracker,
     TrialConfig,
     TrialName,
@@ -23,7 +26,10 @@ from mcl_bench.records import (
 )
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.folder import SweepFolder
+from mcl_bench.sweep.ledger import Ledger
 from mcl_bench.sweep.plan import CellPlan
+from mcl_bench.sweep.quota import keep_weights
+from mcl_bench.sweep.reuse import KnownTrials
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.trials import Running, kept, tidy
 
@@ -87,6 +93,8 @@ class Book:
         self._write_table = write_table
         self._listener = listener
         self._next_table = 0.0
+        self._others: KnownTrials | None = None
+        self.ledger = Ledger(folder.events())
         self._records = {
             (record.cell, record.stage, record.trial): record for record in folder.records()
         }
@@ -103,9 +111,25 @@ class Book:
         """The record of a trial, if it has ended."""
         return self._records.get(name)
 
-    def twin(self, key: str) -> TrialRecord | None:
-        """The complete trial with this effective key, if there is one."""
-        return self._complete.get(key)
+    def know_others(self, *, metric: str) -> None:
+        """Take the search trials of other sweeps beside this one for known too."""
+        here = self.folder.path
+        self._others = KnownTrials(
+            here.parent,
+            without=here.name,
+            metric=metric,
+            note=lambda text: self.say("note", text=text),
+        )
+
+    def twin(self, key: str, *, stage: Stage) -> TrialRecord | None:
+        """The complete trial with this effective key, if there is one.
+
+        A search trial's may be another sweep's, whose name it then bears.
+        """
+        twin = self._complete.get(key)
+        if twin is not None or stage == "confirm" or self._others is None:
+            return twin
+        return self._others.get(key)
 
     def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
         """Open the sweep's and the cells' runs; close those that a crash left open."""
@@ -115,7 +139,9 @@ class Book:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
             record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
-            if record is not None and entry.state == "running":
+            if record is None:
+                continue
+            if entry.state == "running" or (record.state == "retried" != entry.state):
                 self._close_run(record)
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
@@ -144,7 +170,6 @@ class Book:
         self._records[running.name] = record
         if record.state == "complete":
             self._complete[record.key] = record
-        tidy(self.folder.trial(*running.name))
         self.tell(running, record)
         if time.monotonic() > self._next_table:
             reach("before-table")
@@ -152,7 +177,11 @@ class Book:
             reach("after-table")
 
     def tell(self, running: Running, record: TrialRecord) -> None:
-        """What follows a trial's line in `records.jsonl`: Optuna, then the tracker."""
+        """What follows a trial's line in `records.jsonl`: its files, Optuna, then the tracker."""
+        folder = self.folder.trial(*running.name)
+        tidy(folder)
+        if running.keeps_weights:
+            keep_weights(folder.parent, folder)
         if record.state not in {"complete", "pruned"}:
             self._studies.note(*running.name, state=record.state)
         if record.duplicate_of is not None:
@@ -180,7 +209,9 @@ class Book:
             if running is None
             else {"cell": running.cell, "stage": running.stage, "trial": running.number}
         )
-        self._listener(self.folder.event(event, **words, **details))
+        line = self.folder.event(event, **words, **details)
+        self.ledger.hear(line)
+        self._listener(line)
 
     def note(self, text: str) -> None:
         """Tell people something, and keep it among the events."""
@@ -195,15 +226,22 @@ class Book:
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
             ask_tracker(self._tracker.finish_cell, cell.id, state=cell.state(), records=records)
-        ask_tracker(self._tracker.finish_sweep, state=state)
+        costs = self.ledger.costs(clock=time.monotonic())
+        ask_tracker(self._tracker.finish_sweep, state=state, costs=costs)
         self.say("end", state=state)
+        self._write_costs()
 
     def _close_run(self, record: TrialRecord) -> None:
         folder = self.folder.trial(record.cell, record.stage, record.trial)
         ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
 
+    def _write_costs(self) -> None:
+        costs = self.ledger.costs(live=True).to_dict()
+        files.write_whole(self.folder.path / "costs.json", json.dumps(costs, indent=1) + "\n")
+
     def _rebuild_table(self) -> None:
         began = time.monotonic()
         self._write_table(self.records, self.folder.path / "results.parquet")
+        self._write_costs()
         ended = time.monotonic()
         self._next_table = ended + max(TABLE_SECONDS, TABLE_SHARE * (ended - began))

@@ -127,6 +127,17 @@ def trial_resources(spec: ResourcesSpec, nodes: Sequence[Node]) -> Need:
     return need
 
 
+def alone(need: Need, nodes: Sequence[Node]) -> Need:
+    """What a trial is given so that nothing runs beside it: a whole GPU, or a whole node's CPUs.
+
+    The biggest node is asked for.
+    """
+    if need["GPU"] > 0:
+        return {**need, "GPU": max(1.0, need["GPU"])}
+    cpus = max((node.cpus for node in nodes), default=0.0)
+    return {**need, "CPU": max(need["CPU"], cpus)}
+
+
 def threads(cpus: float) -> int:
     """The CPU threads of a trial that is given so many CPUs; the last bits depend on them."""
     return max(1, int(cpus))

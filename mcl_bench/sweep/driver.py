@@ -1,5 +1,6 @@
 """The driver of one sweep: gives out trials, hears of them, and decides. It knows no Ray."""
 
+import contextlib
 import json
 import math
 import secrets
@@ -11,6 +12,7 @@ from typing import Any
 from mcl_bench.records import (
     Decision,
     EpochRecord,
+    RunError,
     TrialConfig,
     TrialId,
     TrialRecord,
@@ -19,16 +21,21 @@ from mcl_bench.records import (
 )
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
+from mcl_bench.sweep.breaker import Breaker
 from mcl_bench.sweep.cluster import threads
+from mcl_bench.sweep.failures import POLICIES, cause_text, kind_of, verdict
 from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.ledger import device_weight
+from mcl_bench.sweep.limits import Limits
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.supply import Resources, Supply
-from mcl_bench.sweep.trials import Launch, Running, keep_newest_checkpoint, trial_record
+from mcl_bench.sweep.trials import Launch, Running, hand_over, trial_record
+from mcl_bench.sweep.watchdog import HANG_SECONDS, read_dump
 
-MAX_LOSSES = 3
-"""So many lost workers in a row without a new epoch make a trial failed."""
+LOST = cause_text("lost", "the worker has gone")
+PREEMPTED = cause_text("preempted", "the worker was told to leave")
 
 
 class Driver:
@@ -51,9 +58,16 @@ class Driver:
         self._versions = installed()
         self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
         self._resources: Resources = {}
+        self._alone: Resources = {}
         self._live: dict[str, Running] = {}
+        self.limits = Limits(
+            experiment.spec.budget, cells=experiment.cells, book=book, plan=self.plan
+        )
+        self._awaited: str | None = None
+        self._breaker = Breaker()
         self.stopping = False
         self.fault: UserError | None = None
+        self.broken: RunError | None = None
 
     @property
     def plan(self) -> Plan:
@@ -62,8 +76,8 @@ class Driver:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to run."""
-        return self._supply.finished
+        """Whether nothing is left to run, or nothing of the budget to run it with."""
+        return self._supply.finished or self.limits.over
 
     @property
     def stop_file(self) -> Path:
@@ -73,8 +87,9 @@ class Driver:
     def stop(self) -> None:
         """Ask nothing more, and tell running trials to write a checkpoint and leave."""
         self.stopping = True
-        self.stop_file.parent.mkdir(parents=True, exist_ok=True)
-        self.stop_file.touch()
+        with contextlib.suppress(OSError):  # on a full disk trials are stopped at their next epoch
+            self.stop_file.parent.mkdir(parents=True, exist_ok=True)
+            self.stop_file.touch()
 
     def break_off(self, fault: UserError) -> None:
         """Stop because the record can't be kept; what Tune would swallow is raised afterwards."""
@@ -92,13 +107,21 @@ class Driver:
             (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
         )
 
-    def begin(self, resources: Resources) -> None:
+    def begin(
+        self, resources: Resources, *, slots: int = 1, alone: Resources | None = None
+    ) -> None:
         """Start, or go on: take up what an earlier driver left running.
 
-        `resources` are what a trial of each cell is given of this cluster.
+        `resources` are what a trial of each cell is given of this cluster, `alone` what it is
+        given so that nothing runs beside it (by default the same), `slots` how many run at once.
         """
         self._resources = resources
+        self._alone = alone or resources
+        weights = {cell: device_weight(needs) for cell, needs in resources.items()}
+        self.limits.begin(slots=slots, weights=weights)
         self.stop_file.unlink(missing_ok=True)
+        if self._experiment.spec.search.reuse:
+            self._book.know_others(metric=self._metric)
         for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
             assert record is not None, "only trials whose end is recorded come back"
@@ -106,57 +129,102 @@ class Driver:
             self._stand(running, record)
 
     def next(self) -> Launch | Finished | None:
-        """The next trial to place; None while only running trials are left."""
-        while True:
+        """The next trial to place; None while only running trials are left, or while they leave.
+
+        Once a trial that is to run alone is given out, nothing else is until it has been heard of.
+        """
+        while not self.mind_limits() and self._awaited is None:
+            self.limits.close_search(self._live.values())
             running = self._supply.next()
             if isinstance(running, Finished):
                 return running
             if isinstance(running, Wait):
                 return None
             key = running.setting.key
-            twin = self._book.twin(key)
+            twin = self._book.twin(key, stage=running.stage)
             if twin is not None:
                 self._duplicate(running, twin)
             elif any(live.setting.key == key for live in self._live.values()):
                 self._supply.park(running)
             else:
                 return self._launch(running)
+        return None
+
+    def mind_limits(self) -> bool:
+        """Whether the budget is spent; if so, running trials are told to leave."""
+        if self.stopping:
+            return self.limits.spent
+        if self.limits.look(live=self._live.values(), waiting=self._supply.waiting):
+            self.stop()
+        return self.limits.spent
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
-        """Hear of an epoch or of a trial's end. What comes from a lost lease is dropped."""
+        """Hear of an epoch or of a trial's end.
+
+        What comes from a lost lease, or a second time, is dropped. Whoever skips an epoch is taken
+        for lost.
+        """
         lease = result["lease"]
         running = self._live.get(lease)
         if running is None:
             return "stop"
+        record = EpochRecord(**json.loads(result["record"])) if "record" in result else None
+        if record is not None and record.epoch <= running.heard:
+            return "go"
+        self._hear_of(lease)
         running.seconds += result["seconds"]
         pid = result["pid"]
+        took = {"seconds": result["seconds"], "spent": json.loads(result.get("spent", "{}"))}
         for plain in json.loads(result["earlier"]):
             self._catch_up(running, EpochRecord(**plain), pid=pid)
-        if "record" in result:
-            record = EpochRecord(**json.loads(result["record"]))
-            return self._epoch(running, lease, record, seconds=result["seconds"], pid=pid)
-        if result["outcome"] == "interrupted":
-            self.on_lost(lease, cause="pre-empted", counted=False)
-            return "stop"
-        diverged = result["outcome"] == "diverged" and running.stage == "search"
-        self._end(running, lease, "diverged" if diverged else "failed", cause=result["cause"])
+        if record is not None:
+            if record.epoch > 1 and record.epoch - 1 not in running.epochs:
+                skipped = f"epoch {record.epoch} was told without the one before it"
+                self._fail(running, lease, cause_text("lost", skipped))
+                return "stop"
+            running.heard = record.epoch
+            return self._epoch(running, lease, record, took=took, pid=pid)
+        self._book.say("spend", running, **took, pid=pid)
+        left = result["outcome"] == "interrupted"
+        self._fail(running, lease, PREEMPTED if left else result["cause"])
         return "stop"
 
-    def on_lost(self, lease: str, *, cause: str = "worker lost", counted: bool = True) -> None:
-        """A trial's worker has gone: launch the trial again, from its checkpoint."""
+    def on_lost(self, lease: str, *, cause: str = LOST) -> None:
+        """A trial's worker has gone, as far as is known for this cause; or it was hung."""
         running = self._live.get(lease)
         if running is None:
             return
+        dump = read_dump(self._book.folder.trial(*running.name) / lease)
+        if dump is not None:
+            self._book.log(running, dump)
+            cause = cause_text("hung", f"no next batch for {HANG_SECONDS:g} s")
+        self._book.log(running, cause)
+        self._hear_of(lease)
+        self._fail(running, lease, cause)
+
+    def _hear_of(self, lease: str) -> None:
+        if lease == self._awaited:
+            self._awaited = None
+
+    def _fail(self, running: Running, lease: str, cause: str) -> None:
+        """Launch a trial again, from its checkpoint, or end it: as its failure's kind has it."""
+        kind = kind_of(cause)
+        counted = POLICIES[kind].counted
         running.losses += counted
-        if running.losses >= MAX_LOSSES:
-            message = f"{cause} {running.losses} times in a row without a new epoch"
-            self._book.log(running, message)
-            self._end(running, lease, "failed", cause=message)
+        running.ooms += kind == "oom"
+        then = verdict(kind, stage=running.stage, losses=running.losses, ooms=running.ooms)
+        if then in {"diverged", "failed"}:
+            if counted:
+                cause = f"{cause} ({running.losses} times in a row without a new epoch)"
+                self._book.log(running, cause)
+            self._end(running, lease, "diverged" if then == "diverged" else "failed", cause=cause)
             return
+        if then == "alone":
+            self._studies.note(*running.name, ooms=running.ooms)
         del self._live[lease]
         self._supply.again(running)
         event = "interrupt" if self.stopping else "relaunch"
-        self._book.say(event, running, cause=cause)
+        self._book.say(event, running, cause=cause, alone=running.alone)
 
     def end(self, state: str) -> None:
         """Close the record of this run of the sweep, with how it ended."""
@@ -167,14 +235,19 @@ class Driver:
     def _launch(self, running: Running) -> Launch:
         config = self._config(running, lease=secrets.token_hex(4))
         run_id = self._book.start_run(running, config)
+        checkpoint = hand_over(self._book.folder.trial(*running.name), config.lease)
         self._live[config.lease] = running
+        running.weight = device_weight(self._resources[running.cell])
+        running.heard = 0
+        if running.alone:
+            self._awaited = config.lease
         running.started = running.started or time.time()
         self._book.say("launch", running, lease=config.lease, run_id=run_id)
-        checkpoint = keep_newest_checkpoint(self._book.folder.trial(*running.name))
         return Launch(
             trial=config,
-            resources=self._resources[running.cell],
+            resources=(self._alone if running.alone else self._resources)[running.cell],
             checkpoint=None if checkpoint is None else str(checkpoint),
+            alone=running.alone,
         )
 
     def _config(self, running: Running, *, lease: str) -> TrialConfig:
@@ -204,6 +277,7 @@ class Driver:
             digest=setting.digest,
             store=str(self._store),
             grant=grant,
+            keep_weights=running.keeps_weights,
         )
 
     def _catch_up(self, running: Running, record: EpochRecord, *, pid: int) -> None:
@@ -213,30 +287,40 @@ class Driver:
         running.epochs[record.epoch] = record
         self._book.send(running, record)
         value = record.metrics.get(self._metric)
-        if running.stage == "search" and value is not None:
+        if running.stage == "search" and value is not None and math.isfinite(value):
             self._studies.report(running.cell, running.number, epoch=record.epoch, value=value)
         self._book.say("report", running, epoch=record.epoch, value=value, seconds=0.0, pid=pid)
 
     def _epoch(
-        self, running: Running, lease: str, record: EpochRecord, *, seconds: float, pid: int
+        self,
+        running: Running,
+        lease: str,
+        record: EpochRecord,
+        *,
+        took: Mapping[str, Any],
+        pid: int,
     ) -> Decision:
-        """Record an epoch everywhere, then its event; decide whether the trial goes on."""
+        """Record an epoch everywhere, then its event; decide whether the trial goes on.
+
+        Where what a trial is judged by is not finite, it has diverged.
+        """
         if record.epoch not in running.epochs:
             running.epochs[record.epoch] = record
             running.losses = 0
         self._book.send(running, running.epochs[record.epoch])
         value = record.metrics.get(self._metric)
         search = running.stage == "search"
-        finite = value is not None and math.isfinite(value)
+        judged_by = self._metric if search else "test/top1"
+        judged = record.metrics.get(judged_by, math.nan)
         prune = False
-        if search and value is not None and finite:
+        if search and value is not None and math.isfinite(value):
             prune = self._studies.report(
                 running.cell, running.number, epoch=record.epoch, value=value
             )
             reach("after-report")
-        self._book.say("report", running, epoch=record.epoch, value=value, seconds=seconds, pid=pid)
-        if search and not finite:
-            self._end(running, lease, "diverged", cause=f"{self._metric} is {value}")
+        self._book.say("report", running, epoch=record.epoch, value=value, **took, pid=pid)
+        if (search or record.last) and not math.isfinite(judged):
+            self._fail(running, lease, cause_text("diverged", f"{judged_by} is {judged}"))
         elif record.last:
             self._end(running, lease, "complete")
         elif prune:
@@ -250,20 +334,31 @@ class Driver:
     ) -> None:
         del self._live[lease]
         if running.grant is not None and not self._book.folder.granted(running.grant):
-            state, cause = "failed", "its look is not the one written in looks.jsonl"
+            state = "failed"
+            cause = cause_text("look", "its look is not the one written in looks.jsonl")
         record = self._record(running, state, cause=cause)
         self._book.finish(running, record)
         self._stand(running, record)
+        self._hear_end(running, record)
         for parked in self._supply.unpark(running.setting.key):
             if state == "complete":
                 self._duplicate(parked, record)
             else:
                 self._supply.again(parked)
 
+    def _hear_end(self, running: Running, record: TrialRecord) -> None:
+        """Stop the sweep if trial after trial fails alike."""
+        log = self._book.folder.trial(*running.name) / "log.txt"
+        found = self._breaker.hear(record, log=log)
+        if found is not None and self.broken is None:
+            self.broken = found
+            self.stop()
+
     def _duplicate(self, running: Running, twin: TrialRecord) -> None:
         """Tell a trial the value of a complete trial with the same effective key."""
         running.started = time.time()
         self._book.start_run(running, self._config(running, lease=""))
+        self._book.say("duplicate", running, saved=twin.device_seconds)
         record = self._record(running, "duplicate", twin=twin)
         self._book.finish(running, record)
         self._stand(running, record)

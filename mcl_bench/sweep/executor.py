@@ -17,12 +17,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from mcl_bench.records import UserError
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.lost import LostWorkers, read_error
 from mcl_bench.sweep.nodes import NODE_LABEL, Nodes
 from mcl_bench.sweep.placing import Placer
 from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.scratch import scratch_folder
-from mcl_bench.sweep.worker import TrialWorker
+from mcl_bench.sweep.worker import Spoiled, TrialWorker
 
 TRIALS_PER_TUNER = 1000
 """Tune keeps memory and files for every trial it has seen: a new Tuner now and then drops them."""
@@ -41,10 +43,12 @@ class DriverSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's config; None while there is no room or nothing can start yet."""
+        self._driver.mind_limits()  # Tune asks again and again while trials run
         if self._given >= TRIALS_PER_TUNER or self._driver.stopping:
             return str(Searcher.FINISHED)
         try:
-            step = self._placer.next()
+            with disk_told():
+                step = self._placer.next()
         except UserError as error:
             self._driver.break_off(error)
             return str(Searcher.FINISHED)
@@ -58,7 +62,9 @@ class DriverSearcher(Searcher):
             "trial": json.dumps(step.trial.to_dict()),
             "checkpoint": step.checkpoint,
             "stop": str(self._driver.stop_file),
+            "full": str(self._driver.limits.quota.full_file),
             "resources": dict(step.resources),
+            "alone": step.alone,
             "nodes": self._nodes.selector,
         }
 
@@ -71,9 +77,10 @@ class DriverSearcher(Searcher):
             return
         self._placer.free(lease)
         try:
-            if not error and result is not None and result.get("lease") == lease:
-                self._driver.on_result(result)
-            self._driver.on_lost(lease)
+            with disk_told():
+                if not error and result is not None and result.get("lease") == lease:
+                    self._driver.on_result(result)
+                self._driver.on_lost(lease)
         except UserError as fault:
             self._driver.break_off(fault)
 
@@ -91,22 +98,40 @@ class DriverSearcher(Searcher):
 
 
 class DriverScheduler(FIFOScheduler):
-    """Passes each epoch to the driver and stops the trials that it prunes."""
+    """Passes each epoch to the driver, stops the trials that it prunes, and says why one is lost.
+
+    Tune tells a scheduler of an error before it tells the searcher.
+    """
 
     def __init__(self, driver: Driver, placer: Placer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
         self._placer = placer
+        self._lost = LostWorkers()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """CONTINUE or STOP, as the driver decides."""
         self._placer.stands(result["lease"], result[NODE_IP])
         try:
-            go = self._driver.on_result(result) == "go"
+            with disk_told():
+                go = self._driver.on_result(result) == "go"
         except UserError as error:
             self._driver.break_off(error)
             go = False
         return str(TrialScheduler.CONTINUE if go else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        """Tell the driver how a trial's worker ended, as far as Ray knows."""
+        error = read_error(trial)
+        try:
+            with disk_told():
+                if isinstance(error, Spoiled):
+                    self._driver.on_result(json.loads(error.args[0]))
+                elif error is not None:
+                    lease = json.loads(trial.config["trial"])["lease"]
+                    self._driver.on_lost(lease, cause=self._lost.cause(error))
+        except UserError as fault:
+            self._driver.break_off(fault)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -148,11 +173,14 @@ def _tuner(
 
 
 def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial needs. Tune uses a process again for trials that are placed alike.
+
+    For one bundle both strategies are the same: the other one asks for a process of its own.
+    """
     wanted = {kind: need for kind, need in config["resources"].items() if need > 0}
-    where = config["nodes"]
-    return tune.PlacementGroupFactory(
-        [wanted], bundle_label_selector=None if where is None else [{NODE_LABEL: where}]
-    )
+    strategy = "STRICT_PACK" if config["alone"] else "PACK"
+    where = None if config["nodes"] is None else [{NODE_LABEL: config["nodes"]}]
+    return tune.PlacementGroupFactory([wanted], strategy=strategy, bundle_label_selector=where)
 
 
 def _trial_name(trial: Trial) -> str:

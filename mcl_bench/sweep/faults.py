@@ -12,7 +12,6 @@ from pathlib import Path
 
 POINTS = (
     "before-ask",
-    "in-ask",
     "after-ask",
     "before-run",
     "before-run-id",

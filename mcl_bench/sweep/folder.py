@@ -209,12 +209,17 @@ class SweepFolder:
         lines = files.read_lines(self.path / "events.jsonl")
         return any('"event": "ask"' in line for line in lines)
 
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Every line of `events.jsonl`, in order."""
+        path = self.path / "events.jsonl"
+        for number, line in enumerate(files.read_lines(path), 1):
+            yield read_object(path, number, line)
+
     def spent(self) -> dict[TrialName, tuple[float, float]]:
-        """When each trial was first launched (unix seconds), and its device seconds so far."""
+        """When each trial was first launched (unix seconds), and its steps' seconds so far."""
         spent: dict[TrialName, tuple[float, float]] = {}
-        for number, line in enumerate(files.read_lines(self.path / "events.jsonl"), 1):
-            event = read_object(self.path / "events.jsonl", number, line)
-            if event["event"] not in {"launch", "report"}:
+        for event in self.events():
+            if event["event"] not in {"launch", "report", "spend"}:
                 continue
             name = (event["cell"], event["stage"], event["trial"])
             started, seconds = spent.get(name, (event["time"], 0.0))
@@ -228,7 +233,7 @@ class SweepFolder:
         if not last:
             return False
         event = json.loads(last[0])
-        return event["event"] == "end" and event["state"] in {"complete", "failed"}
+        return event["event"] == "end" and event["state"] in {"budget", "complete", "failed"}
 
     def close(self) -> None:
         """Let the lock go."""
@@ -242,8 +247,11 @@ class SweepFolder:
             files.write_whole(path, text)
 
     def event(self, event: str, **details: Any) -> dict[str, Any]:
-        """Append one line to `events.jsonl`; returns what was written."""
-        line = {"time": time.time(), "event": event, **details}
+        """Append one line to `events.jsonl`; returns what was written.
+
+        `time` is the wall clock's, `clock` counts on whatever is done to that.
+        """
+        line = {"time": time.time(), "clock": time.monotonic(), "event": event, **details}
         files.append_line(self.path / "events.jsonl", line, sync=event != "report")
         return line
 

@@ -18,7 +18,7 @@ from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.looks import read_object
 from mcl_bench.sweep.studies import STAGES
 from mcl_bench.sweep.study_side import Records
-from mcl_bench.sweep.trials import KEPT
+from mcl_bench.sweep.trials import TOLD, WEIGHTS
 
 WRITTEN_WHOLE = ("results.parquet", "sweep.json", "driver.json", "experiment.yaml", "stop-request")
 """The files that are written beside their place first: a kill leaves the unfinished one."""
@@ -167,7 +167,7 @@ class DiskSide:
 def clear(folder: Path) -> None:
     """Delete the checkpoints in a trial's folder; what it left is kept, the first one there."""
     for lease in [path for path in folder.glob("*") if path.is_dir()]:
-        for name in KEPT:
+        for name in (*TOLD, WEIGHTS):
             if (lease / name).exists() and not (folder / name).exists():
                 (lease / name).replace(folder / name)
         shutil.rmtree(lease)

@@ -26,6 +26,9 @@ PATIENCE = 0.1
 PATIENCE_TRIALS = 2
 """The trials by which it may fall behind where that is more."""
 
+OPEN: frozenset[str] = frozenset({"running", "retried"})
+"""The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
@@ -69,12 +72,14 @@ class CellPlan:
     """One cell: how many trials and seeds it owes, and what it has.
 
     `trials` and `seeds` are totals. `confirm` is keyed by (search trial, number of the seed).
+    Where a budget has `closed` the search no further trial is asked, and the best is confirmed.
     """
 
     id: str
     trials: int
     seeds: int
     minimise: bool
+    closed: bool = False
     search: dict[int, Standing] = field(default_factory=dict)
     confirm: dict[tuple[int, int], Standing] = field(default_factory=dict)
     _searching: set[int] = field(default_factory=set)
@@ -85,15 +90,30 @@ class CellPlan:
         """How many of its trials have been asked and have not ended."""
         return len(self._searching) + len(self._confirming)
 
+    @property
+    def short(self) -> bool:
+        """Whether fewer search trials have been asked than the cell owes."""
+        return self._count_asked() < self.trials
+
+    @property
+    def asks(self) -> bool:
+        """Whether a search trial is still to be asked."""
+        return self.short and not self.closed
+
+    def unconfirmed(self) -> int:
+        """How many seeds have not been given out for the search trial that is the best so far."""
+        best = self.best()
+        return sum(self._lacks(best, k) for k in range(self.seeds))
+
     def next_step(self) -> Ask | Confirm | None:
         """What this cell can start now, or None."""
-        if len(self.search) < self.trials:
+        if self.asks:
             return Ask(cell=self.id)
         best = self.best()
         if best is None or self._searching:
             return None
         for k in range(self.seeds):
-            if (best, k) not in self.confirm:
+            if self._lacks(best, k):
                 return Confirm(cell=self.id, of=best, k=k)
         return None
 
@@ -113,7 +133,7 @@ class CellPlan:
 
     def share(self) -> float:
         """The share of this cell's work that has been given out."""
-        return (len(self.search) + len(self.confirm)) / (self.trials + self.seeds)
+        return (self._count_asked() + len(self.confirm)) / (self.trials + self.seeds)
 
     def patience(self) -> float:
         """How far its share may fall behind before room is made for it."""
@@ -121,13 +141,13 @@ class CellPlan:
 
     def state(self) -> Literal["search", "confirm", "complete", "failed"]:
         """Where the cell stands."""
-        if len(self.search) < self.trials or self._searching:
+        if self.asks or self._searching:
             return "search"
         best = self.best()
         if best is None:
-            return "failed"
+            return "search" if self.short else "failed"
         confirmed = [self.confirm.get((best, k)) for k in range(self.seeds)]
-        if any(standing is None or standing.outcome == "running" for standing in confirmed):
+        if any(standing is None or standing.outcome in OPEN for standing in confirmed):
             return "confirm"
         whole = all(standing and standing.outcome in COMPLETE for standing in confirmed)
         return "complete" if whole else "failed"
@@ -137,6 +157,7 @@ class CellPlan:
         best = self.best()
         if best is None:
             ended = Counter(standing.outcome for standing in self.search.values())
+            del ended["retried"]
             return f"no search trial is complete ({_counted(ended)})"
         confirmed = [self.confirm[best, k] for k in range(self.seeds)]
         whole = sum(standing.outcome in COMPLETE for standing in confirmed)
@@ -151,7 +172,7 @@ class CellPlan:
 
     def confirming(self, of: int, k: int) -> None:
         """A confirm trial has been enqueued and is running from now on."""
-        if (of, k) not in self.confirm:
+        if self._lacks(of, k):
             self.confirm[of, k] = Standing(outcome="running")
             self._confirming.add((of, k))
 
@@ -167,6 +188,15 @@ class CellPlan:
             self._confirming.remove((of, k))
             self.confirm[of, k] = standing
 
+    def _lacks(self, of: int | None, k: int) -> bool:
+        """Whether this seed has not been given out, or is to be given out again."""
+        standing = None if of is None else self.confirm.get((of, k))
+        return standing is None or standing.outcome == "retried"
+
+    def _count_asked(self) -> int:
+        """The search trials that have been asked; one that was retried counts with its second."""
+        return sum(standing.outcome != "retried" for standing in self.search.values())
+
 
 def _counted(outcomes: Mapping[Outcome, int]) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
@@ -177,26 +207,26 @@ class Plan:
 
     def __init__(self, cells: Iterable[CellPlan]) -> None:
         self.cells = {cell.id: cell for cell in cells}
-        self.closed: Set[str] = frozenset()
+        self.barred: Set[str] = frozenset()
         """The cells that there is no room for now; others take their turns."""
 
     def next_step(self) -> Step:
-        """The next thing to start; `Wait` while only running trials, or closed cells, are left."""
+        """The next thing to start; `Wait` while only running trials, or barred cells, are left."""
         waiting = False
         for cell in self._in_turn():
             step = cell.next_step()
-            if step is not None and cell.id not in self.closed:
+            if step is not None and cell.id not in self.barred:
                 return step
             waiting = waiting or step is not None or cell.running > 0
         return Wait() if waiting else Finished()
 
     def overdue(self) -> str | None:
-        """The closed cell that others have overtaken by too much, if there is one."""
+        """The barred cell that others have overtaken by too much, if there is one."""
         late: CellPlan | None = None
         for cell in self._in_turn():
             if cell.next_step() is None:
                 continue
-            if cell.id not in self.closed:
+            if cell.id not in self.barred:
                 if late is None or cell.share() - late.share() <= late.patience():
                     return None
                 return late.id
@@ -205,6 +235,21 @@ class Plan:
 
     def _in_turn(self) -> list[CellPlan]:
         return sorted(self.cells.values(), key=CellPlan.share)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a search trial is still to be asked in any cell."""
+        return any(cell.asks for cell in self.cells.values())
+
+    @property
+    def short(self) -> bool:
+        """Whether any cell has been asked fewer search trials than it owes."""
+        return any(cell.short for cell in self.cells.values())
+
+    def close(self) -> None:
+        """Ask no further search trial in any cell: all are confirmed with what they have."""
+        for cell in self.cells.values():
+            cell.closed = True
 
     def asked(self, cell: str, number: int) -> None:
         """A search trial has been asked and is running from now on."""

@@ -14,11 +14,13 @@ from mcl_bench import __version__, data
 from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
-from mcl_bench.sweep.cluster import connected, trial_resources
+from mcl_bench.sweep.cluster import alone, connected, trial_resources
+from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import refuse_changes
 from mcl_bench.sweep.notes import notes
+from mcl_bench.sweep.places import Places
 from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.studies import Studies, count_trials
 from mcl_bench.sweep.watch import watched
@@ -93,7 +95,8 @@ def run_sweep(
                 f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
                 remedy="put the file back from a copy, or start the sweep afresh with --new",
             )
-        return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
+        with disk_told():
+            return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except RunError:
         raise
     except UserError:
@@ -132,7 +135,7 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             outlets.listener({"event": "note", "text": note})
-        return _outcome(driver, book, _final_state(driver))
+        return _outcome(driver, book, _state(driver))
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
@@ -145,8 +148,8 @@ def _run(
 
     if driver.finished:  # an earlier driver died between its last trial and its end
         start()
-        driver.end(_final_state(driver))
-        return _outcome(driver, book, _final_state(driver))
+        driver.end(_state(driver))
+        return _outcome(driver, book, _state(driver))
     with connected(address, verbose=verbose):
         nodes = _nodes(experiment, book, settings, local=not address)
         state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
@@ -203,34 +206,44 @@ def _drive(
     from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
     from mcl_bench.sweep.placing import Placer
 
+    limit = experiment.spec.resources.max_concurrent
     with nodes:
         there = nodes.open()
         needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
+        whole = {cell: alone(need, there) for cell, need in needs.items()}
+        slots = max(Places(there).count(need) for need in needs.values())
         start()
         placer = Placer(
             driver,
             watch=nodes.watch,
             needs=needs,
             limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
-            limit=experiment.spec.resources.max_concurrent,
+            limit=limit,
             tell=tell,
         )
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(needs)
+                driver.begin(needs, slots=min(slots, limit or slots), alone=whole)
                 execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
     if driver.fault is not None:
         raise driver.fault
-    state = "interrupted" if driver.stopping else _final_state(driver)
-    driver.end(state)
-    return state
+    if driver.broken is not None:
+        driver.end("failed")
+        raise driver.broken
+    driver.end(_state(driver))
+    return _state(driver)
 
 
-def _final_state(driver: Driver) -> str:
-    whole = all(cell.state() == "complete" for cell in driver.plan.cells.values())
-    return "complete" if whole else "failed"
+def _state(driver: Driver) -> str:
+    """How the sweep stands if it ends here."""
+    states = {cell.state() for cell in driver.plan.cells.values()}
+    if driver.stopping and not driver.limits.spent:
+        return "interrupted"
+    if "failed" in states:
+        return "failed"
+    return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
 
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:

@@ -21,10 +21,16 @@ HELD = "held"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that is gone at the end, and known as left over if its maker is killed."""
+    """A temporary folder that is gone at the end, and known as left over if its maker is killed.
+
+    What killed drivers have left is deleted first.
+    """
+    for left in _left():
+        shutil.rmtree(left, ignore_errors=True)  # another driver may be at it too
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        with filelock.FileLock(folder / HELD):
+        with filelock.FileLock(folder / f".{HELD}"):
+            (folder / f".{HELD}").rename(folder / HELD)  # locked from the moment it is there
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -28,6 +28,7 @@ STEP_STATES = {
     "pruned": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "retried": TrialState.FAIL,
 }
 """How each outcome is told to Optuna."""
 
@@ -142,9 +143,22 @@ class Studies:
         """The parameters of a search trial."""
         return self._known(cell, "search")[number].params
 
-    def ask_confirm(self, cell: str, *, of: int, seed: int, key: str) -> StudyTrial:
-        """A new confirm trial of search trial `of`, with its fixed parameters; now RUNNING."""
+    def ask_again(self, cell: str, number: int) -> StudyTrial:
+        """A new search trial with the parameters of a failed one, its `retry_of`; now RUNNING."""
+        return self._add(
+            cell, "search", params=self.params(cell, number), attributes={"retry_of": number}
+        )
+
+    def ask_confirm(
+        self, cell: str, *, of: int, seed: int, key: str, retry_of: int | None = None
+    ) -> StudyTrial:
+        """A new confirm trial of search trial `of`, with its fixed parameters; now RUNNING.
+
+        `retry_of` is the failed confirm trial whose place it takes, if there is one.
+        """
         attributes = {"of": of, "seed": seed, "key": key}
+        if retry_of is not None:
+            attributes["retry_of"] = retry_of
         return self._add(cell, "confirm", params=self.params(cell, of), attributes=attributes)
 
     def adopt(self, cell: str, stage: Stage, number: int) -> StudyTrial:

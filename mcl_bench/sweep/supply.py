@@ -12,7 +12,7 @@ from mcl_bench.records import Stage, TrialName
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.faults import reach
-from mcl_bench.sweep.plan import Ask, CellPlan, Confirm, Finished, Plan, Wait
+from mcl_bench.sweep.plan import Ask, CellPlan, Confirm, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Setting, Settings
 from mcl_bench.sweep.studies import Studies, StudyTrial
 from mcl_bench.sweep.trials import Running
@@ -35,6 +35,8 @@ class Supply:
         self._ready: deque[Running] = deque()
         self._parked: dict[str, list[Running]] = {}
         self._left: list[tuple[str, Stage, StudyTrial]] = []
+        self._retried: dict[str, deque[int]] = {cell: deque() for cell in self._cells}
+        self._retried_confirm: dict[tuple[str, int, int], int] = {}
         self.plan = Plan(
             CellPlan(
                 id=cell,
@@ -65,7 +67,7 @@ class Supply:
         for cell, stage, trial in self._left:
             running = self._take_up(cell, stage, trial, spent=spent)
             if self._book.record_of(running.name) is None:
-                self._ready.append(running)
+                self.again(running)
             else:
                 recorded.append(running)
         self._left = []
@@ -81,8 +83,11 @@ class Supply:
         return self._ask(step) if isinstance(step, Ask) else self._confirm(step)
 
     def again(self, running: Running) -> None:
-        """Let a trial start once more."""
-        self._ready.append(running)
+        """Let a trial start once more; before all others where it is to be alone."""
+        if running.alone:
+            self._ready.appendleft(running)
+        else:
+            self._ready.append(running)
 
     def park(self, running: Running) -> None:
         """Let a trial wait for the end of another with its key."""
@@ -104,15 +109,37 @@ class Supply:
                 if trial.state == "RUNNING":
                     self._left.append((cell, "search", trial))
                 else:
-                    self.plan.searched(cell, trial.number, trial.standing)
+                    self.plan.searched(cell, trial.number, self._standing(cell, "search", trial))
+            self._retried[cell].extend(self._unanswered(cell))
             for trial in self._studies.trials(cell, "confirm"):
                 of = trial.attributes["of"]
                 k = self._settings.confirm_number(trial.attributes["seed"])
+                if self._is_retried(cell, "confirm", trial):
+                    self._retried_confirm[cell, of, k] = trial.number
                 self.plan.confirming(cell, of, k)
                 if trial.state == "RUNNING":
                     self._left.append((cell, "confirm", trial))
                 else:
-                    self.plan.confirmed(cell, of, k, trial.standing)
+                    self.plan.confirmed(cell, of, k, self._standing(cell, "confirm", trial))
+
+    def _standing(self, cell: str, stage: Stage, trial: StudyTrial) -> Standing:
+        """How a trial has ended; Optuna can't be told that a failed one is to run again."""
+        retried = self._is_retried(cell, stage, trial)
+        return Standing(outcome="retried") if retried else trial.standing
+
+    def _is_retried(self, cell: str, stage: Stage, trial: StudyTrial) -> bool:
+        record = self._book.record_of((cell, stage, trial.number))
+        return record is not None and record.state == "retried"
+
+    def _unanswered(self, cell: str) -> list[int]:
+        """The search trials that are to run again and have no second yet, by number."""
+        trials = list(self._studies.trials(cell, "search"))
+        answered = {trial.attributes.get("retry_of") for trial in trials}
+        return [
+            trial.number
+            for trial in trials
+            if trial.number not in answered and self._is_retried(cell, "search", trial)
+        ]
 
     def _take_up(
         self,
@@ -136,6 +163,8 @@ class Supply:
             setting=dataclasses.replace(setting, key=key),
             of=trial.attributes.get("of"),
             k=k,
+            retry_of=trial.attributes.get("retry_of"),
+            ooms=trial.attributes.get("ooms", 0),
             run_id=trial.attributes.get("run_id"),
             started=started,
             seconds=seconds,
@@ -147,7 +176,13 @@ class Supply:
 
     def _ask(self, step: Ask) -> Running:
         reach("before-ask")
-        trial = self._studies.ask(step.cell)
+        again = self._retried[step.cell]
+        number = again.popleft() if again else None
+        trial = (
+            self._studies.ask(step.cell)
+            if number is None
+            else self._studies.ask_again(step.cell, number)
+        )
         reach("after-ask")
         self.plan.asked(step.cell, trial.number)
         running = Running(
@@ -155,15 +190,19 @@ class Supply:
             stage="search",
             number=trial.number,
             setting=self._setting(step.cell, trial.params, "search", 0),
+            retry_of=number,
         )
-        self._book.say("ask", running, params=trial.params)
+        self._say_asked(running, params=trial.params)
         return running
 
     def _confirm(self, step: Confirm) -> Running:
         params = self._studies.params(step.cell, step.of)
         setting = self._setting(step.cell, params, "confirm", step.k)
+        retry_of = self._retried_confirm.pop((step.cell, step.of, step.k), None)
         reach("before-confirm")
-        trial = self._studies.ask_confirm(step.cell, of=step.of, seed=setting.seed, key=setting.key)
+        trial = self._studies.ask_confirm(
+            step.cell, of=step.of, seed=setting.seed, key=setting.key, retry_of=retry_of
+        )
         reach("after-confirm")
         self.plan.confirming(step.cell, step.of, step.k)
         running = Running(
@@ -173,6 +212,12 @@ class Supply:
             setting=setting,
             of=step.of,
             k=step.k,
+            retry_of=retry_of,
         )
-        self._book.say("ask", running, of=step.of, seed=setting.seed)
+        self._say_asked(running, of=step.of, seed=setting.seed)
         return running
+
+    def _say_asked(self, running: Running, **details: Any) -> None:
+        if running.retry_of is not None:
+            details["retry_of"] = running.retry_of
+        self._book.say("ask", running, **details)

@@ -56,6 +56,21 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     files.write_whole(path, buffer.getvalue())
 
 
+def write_weights(path: Path, **modules: torch.nn.Module) -> None:
+    """Write the states of these modules as one safetensors file, each key after its module's name.
+
+    The file appears whole or not at all.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    files.write_whole(path, save(tensors))
+
+
 def read_checkpoint(path: Path, *, key: str) -> Checkpoint:
     """The checkpoint of the trial with this effective key, on the CPU; no code in it is run.
 

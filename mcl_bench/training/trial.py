@@ -22,6 +22,7 @@ from mcl_bench.training.checkpoint import (
     installed_versions,
     read_checkpoint,
     write_checkpoint,
+    write_weights,
 )
 from mcl_bench.training.epoch import Diverged, EpochSums
 from mcl_bench.training.evaluation import Evaluation, Watch, evaluate
@@ -29,6 +30,7 @@ from mcl_bench.training.inputs import open_inputs
 from mcl_bench.training.models import build_network
 from mcl_bench.training.optimisation import build_optimizer, lr_factor, set_lr
 from mcl_bench.training.precision import Precision
+from mcl_bench.training.spent import Spent
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def always_go() -> Word:
 class Training(Iterator[EpochRecord]):
     """One training of one configuration with one seed: yields a record per epoch.
 
-    `records` are those so far, the ones out of `checkpoint` included. With a checkpoint the
+    `records` are those so far, the ones out of `checkpoint` included; `spent` tells what the time
+    since it was opened went to. With a checkpoint the
     training goes on where it was written, and leaves the same tensors and, but for times, the same
     records as one that never stopped (on one build of torch, on a CPU).
 
@@ -101,8 +104,10 @@ class Training(Iterator[EpochRecord]):
         self._sums = EpochSums(epoch=1, device_type=self._device.type)
         self._mark: float | None = None
         self._closed = False
+        self.spent = Spent()
         if checkpoint is not None:
             self._restore(read_checkpoint(checkpoint, key=config.key))
+            self.spent = Spent(carried=self._sums.seconds)
 
     @property
     def finished(self) -> bool:
@@ -174,6 +179,12 @@ class Training(Iterator[EpochRecord]):
         if self.finished and self._inputs.test is not None:
             # The checkpoint may come from another lease, whose folder keeps the answers.
             self._judge_on_test()
+        if self.finished and self.config.keep_weights:
+            self._write_weights()
+
+    def _write_weights(self) -> None:
+        path = Path(self.config.folder) / "weights.safetensors"
+        write_weights(path, network=self.network, objective=self.objective)
 
     def _obey(self) -> None:
         word = self._control()
@@ -199,7 +210,9 @@ class Training(Iterator[EpochRecord]):
                 self._obey()
                 asked = time.perf_counter()
                 batch = next(batches, None)
-                self._sums.wait_seconds += time.perf_counter() - asked
+                waited = time.perf_counter() - asked
+                self._sums.wait_seconds += waited
+                self.spent.wait += waited
                 if batch is None:
                     return
                 self._step(batch)
@@ -237,6 +250,8 @@ class Training(Iterator[EpochRecord]):
         epoch = self._sums.epoch
         last = epoch == self.spec.train.epochs
         scores = self._validation_scores() | self._test_scores(last=last)
+        if last and self.config.keep_weights:
+            self._write_weights()
         self._count_seconds()
         return EpochRecord(
             epoch=epoch,
@@ -249,15 +264,16 @@ class Training(Iterator[EpochRecord]):
         self, batches: data.Batches, name: str, *, watch: Watch | None = None
     ) -> Evaluation:
         self.objective.eval()
-        evaluation = evaluate(
-            self.network,
-            batches,
-            logits_of=self.objective.logits,
-            precision=self._precision,
-            between=self._obey,
-            head=self.network.head,
-            watch=watch,
-        )
+        with self.spent.evaluating():
+            evaluation = evaluate(
+                self.network,
+                batches,
+                logits_of=self.objective.logits,
+                precision=self._precision,
+                between=self._obey,
+                head=self.network.head,
+                watch=watch,
+            )
         if not torch.tensor(evaluation.loss).isfinite():
             raise Diverged(f"{name}/loss", epoch=self._sums.epoch, step=self._sums.steps)
         return evaluation

@@ -53,6 +53,17 @@ def tell(
     tally.hear({"event": "tell", **words, "state": state, "value": value, "cause": None})
 
 
+def test_a_search_that_a_budget_has_closed_owes_what_has_been_asked_and_its_confirmation() -> None:
+    tally = Tally("s", [goal(trials=40)], metric="val/top1", records=[record(0)])
+    launch(tally, 1)
+    tally.hear({"event": "close", "limits": {"hours": 1.0}})
+    (cell,) = tally.count().cells
+    assert (cell.done, cell.total) == (1, 4)
+    tell(tally, 1)
+    (cell,) = tally.count().cells
+    assert (cell.done, cell.total) == (2, 4)
+
+
 def test_a_resumed_sweep_starts_from_the_records_that_are_there() -> None:
     tally = Tally("s", [goal()], metric="val/top1", records=[record(0), record(1, value=0.7)])
     (cell,) = tally.count().cells

@@ -16,3 +16,19 @@ def test_balanced_sampling_can_be_searched_beside_weights(tmp_path: Path) -> Non
     space = "search: {space: {data.balance: {choice: [none, sqrt_weights, sampling]}}}\n"
     for cell in read(tmp_path, BASE + space).cells:
         assert set(cell.space["data.balance"].ends) == {"none", "sqrt_weights", "sampling"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "search: {reuse: true}",
+        "budget: {hours: 3}",
+        "budget: {device_hours: 0.5}",
+        "budget: {checkpoint_gb: 3}",
+    ],
+)
+def test_known_values_and_budgets_can_be_asked_for(tmp_path: Path, line: str) -> None:
+    section, _, values = line.partition(": ")
+    key, _, value = values.strip("{}").partition(": ")
+    spec = read(tmp_path, BASE + line + "\n").spec
+    assert str(getattr(getattr(spec, section), key)).lower().removesuffix(".0") == value

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from mcl_bench.records import EpochRecord
 from mcl_bench.results import MlflowTracker, write_table
 from mcl_bench.spec import load
 from mcl_bench.sweep.book import Book
-from mcl_bench.sweep.driver import MAX_LOSSES, Driver
+from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.failures import MAX_LOSSES
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.settings import Settings
@@ -22,16 +24,22 @@ from mcl_bench.sweep.trials import Launch
 RESOURCES = {"CPU": 1.0, "GPU": 0.0}
 
 
-@pytest.fixture
-def driver(tmp_path: Path, tiny_experiment: str) -> Iterator[Driver]:
-    """A driver of one cell with one search trial and one confirm seed; all its records are real."""
-    file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
-    file.write_text(tiny_experiment)
-    small = ("search.trials=1", "confirm.seeds=1", "arms.mc=null", "search.pruner=none")
-    space = [f"search.space.arms.mc.loss.{key}=null" for key in ("mu", "lambda", "mask_ratio")]
-    experiment = load(file, [*small, *space])
+ONE_CELL = (
+    "arms.mc=null",
+    "search.pruner=none",
+    *(f"search.space.arms.mc.loss.{key}=null" for key in ("mu", "lambda", "mask_ratio")),
+)
+
+
+@contextmanager
+def driving(
+    home: Path, file: Path, *overrides: str, resources: Any = RESOURCES, alone: Any = None
+) -> Iterator[Driver]:
+    """A driver of this experiment that has begun; all its records are real."""
+    experiment = load(file, [*ONE_CELL, *overrides])
     folder = SweepFolder(home / "sweeps/tiny")
     folder.open(experiment)
+    folder.keep(experiment)
     settings = Settings(seed=0, store=home / "store")
     settings.prepare(experiment.cells)
     studies = Studies(
@@ -52,9 +60,23 @@ def driver(tmp_path: Path, tiny_experiment: str) -> Iterator[Driver]:
     )
     driver = Driver(experiment, book=book, studies=studies, settings=settings)
     driver.open()
-    driver.begin({cell.id: RESOURCES for cell in experiment.cells})
-    yield driver
-    folder.close()
+    driver.begin(
+        {cell.id: resources for cell in experiment.cells},
+        alone=alone and {cell.id: alone for cell in experiment.cells},
+    )
+    try:
+        yield driver
+    finally:
+        folder.close()
+
+
+@pytest.fixture
+def driver(tmp_path: Path, tiny_experiment: str) -> Iterator[Driver]:
+    """A driver of one cell with one search trial and one confirm seed."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(tiny_experiment)
+    with driving(tmp_path / "runs", file, "search.trials=1", "confirm.seeds=1") as driver:
+        yield driver
 
 
 def launched(driver: Driver) -> Launch:
@@ -67,6 +89,7 @@ def result(launch: Launch, **ended: Any) -> dict[str, Any]:
     return {
         "lease": launch.trial.lease,
         "seconds": 1.0,
+        "spent": "{}",
         "earlier": "[]",
         "pid": 1,
         **ended,
@@ -98,7 +121,7 @@ def test_three_losses_without_a_new_epoch_fail_a_trial_and_its_log_says_so(drive
     assert isinstance(driver.next(), Finished)
     state, in_optuna, cause = ended(driver, "search")
     assert (state, in_optuna) == ("failed", "FAIL")
-    assert cause == f"worker lost {MAX_LOSSES} times in a row without a new epoch"
+    assert cause == "lost: the worker has gone (3 times in a row without a new epoch)"
     assert cause in (Path(launch.trial.folder).parent / "log.txt").read_text()
     assert driver.plan.cells["parts-convnet-ce"].shortfall() == (
         "no search trial is complete (1 failed)"
@@ -119,19 +142,19 @@ def test_a_new_epoch_forgives_the_losses_before_it(driver: Driver) -> None:
 def test_divergence_is_a_result_in_search_and_a_failure_in_confirm(driver: Driver) -> None:
     launch = launched(driver)
     driver.on_result(report(launch, 1))
-    driver.on_result(result(launch, outcome="diverged", cause="Diverged: train/loss"))
-    assert ended(driver, "search") == ("diverged", "PRUNED", "Diverged: train/loss")
+    driver.on_result(result(launch, outcome="failed", cause="diverged: Diverged: train/loss"))
+    assert ended(driver, "search") == ("diverged", "PRUNED", "diverged: Diverged: train/loss")
     assert isinstance(driver.next(), Finished)
     assert driver.plan.cells["parts-convnet-ce"].state() == "failed"
 
 
 def test_a_diverged_confirm_trial_leaves_its_row_short_of_a_seed(driver: Driver) -> None:
     launch = launched(driver)
-    driver.on_result(report(launch, 3, last=True))
+    driver.on_result(report(launch, 1, last=True))
     confirm = launched(driver)
     assert confirm.trial.grant is not None
-    driver.on_result(result(confirm, outcome="diverged", cause="Diverged: train/loss"))
-    assert ended(driver, "confirm") == ("failed", "FAIL", "Diverged: train/loss")
+    driver.on_result(result(confirm, outcome="failed", cause="diverged: Diverged: train/loss"))
+    assert ended(driver, "confirm") == ("failed", "FAIL", "diverged: Diverged: train/loss")
     assert driver.plan.cells["parts-convnet-ce"].shortfall() == (
         "0 of 1 confirm trials are complete (1 failed)"
     )
@@ -141,7 +164,7 @@ def test_what_a_lost_lease_says_is_dropped(driver: Driver) -> None:
     first = launched(driver)
     driver.on_lost(first.trial.lease)
     second = launched(driver)
-    assert driver.on_result(report(first, 3, top1=0.9, last=True)) == "stop"
-    driver.on_result(report(second, 3, top1=0.4, last=True))
+    assert driver.on_result(report(first, 1, top1=0.9, last=True)) == "stop"
+    driver.on_result(report(second, 1, top1=0.4, last=True))
     (record,) = driver._book.records
     assert record.value == 0.4

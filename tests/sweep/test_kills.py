@@ -98,7 +98,7 @@ def test_killed_workers_are_replaced_and_their_trials_go_on(
         assert sweep.wait(timeout=120) == 0, (tmp_path / "out.txt").read_text()
     assert any(event["event"] == "relaunch" for event in events(home))
     said = (tmp_path / "out.txt").read_text()
-    assert "again, from its checkpoint (worker lost)" in said
+    assert "again, from its checkpoint (lost: " in said
     assert not [word for word in ("Traceback", "ERROR", "raylet", "ray.") if word in said], said
     EXPECTED.check(home)
     assert EXPECTED.values(home) == EXPECTED.values(undisturbed)

@@ -49,6 +49,16 @@ def test_the_folder_of_a_killed_driver_is_named_and_deleted() -> None:
     assert side.inventory().faults == ()
 
 
+def test_a_new_driver_deletes_what_killed_ones_have_left(tmp_path: Path) -> None:
+    left = tmp_path / "mcl-bench-tune-left"
+    left.mkdir()
+    (left / "held").touch()
+    with scratch_folder() as first, scratch_folder() as second:
+        assert not left.exists()
+        assert first.exists()
+        assert second.exists()
+
+
 def test_another_programs_folder_is_let_be(tmp_path: Path) -> None:
     (tmp_path / "mcl-bench-tune-of-somebody").mkdir()
     assert ScratchSide().inventory().faults == ()

@@ -22,7 +22,9 @@ def step(config: TrialConfig) -> dict[str, Any]:
     """The first result of the trial's worker, as the driver gets it."""
     from mcl_bench.sweep.worker import TrialWorker
 
-    worker = TrialWorker(config={"trial": json.dumps(config.to_dict()), "stop": config.folder})
+    worker = TrialWorker(
+        config={"trial": json.dumps(config.to_dict()), "stop": f"{config.folder}.stop"}
+    )
     result: dict[str, Any] = worker.step()
     worker.cleanup()
     return result
@@ -54,7 +56,9 @@ def peeking(make_config: Any, packed: Any, **changes: Any) -> TrialConfig:
 def test_a_search_trial_that_tries_to_read_test_labels_fails(make_config: Any, packed: Any) -> None:
     result = step(peeking(make_config, packed))
     assert (result["outcome"], result["done"]) == ("failed", True)
-    assert result["cause"].startswith("TypeError: the test images are opened with a TestGrant only")
+    assert result["cause"].startswith(
+        "bug: TypeError: the test images are opened with a TestGrant only"
+    )
     assert "record" not in result
 
 
@@ -63,7 +67,7 @@ def test_a_search_trial_that_was_handed_a_grant_fails(make_config: Any) -> None:
     grant = TestGrant(cell=config.id.cell, key=config.key, seed=config.seed, entry="e")
     result = step(dataclasses.replace(config, grant=grant))
     assert result["outcome"] == "failed"
-    assert result["cause"].startswith("ValueError: ")
+    assert result["cause"].startswith("config: ValueError: ")
     assert "is a search trial and may not hold a TestGrant" in result["cause"]
 
 
