@@ -134,7 +134,7 @@ def _run(
     if driver.finished and folder.closed:
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
-            outlets.listener({"event": "note", "text": note})
+            book.mention(note)
         return _outcome(driver, book, _state(driver))
     outlets.check()
     images = settings.prepare(experiment.cells, outlets.progress)
@@ -152,7 +152,7 @@ def _run(
         return _outcome(driver, book, _state(driver))
     with connected(address, verbose=verbose):
         nodes = _nodes(experiment, book, settings, local=not address)
-        state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
+        state = _drive(experiment, driver, book, nodes, start=start, verbose=verbose)
     return _outcome(driver, book, state)
 
 
@@ -193,10 +193,10 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
 def _drive(
     experiment: Experiment,
     driver: Driver,
+    book: Book,
     nodes: "Nodes",
     *,
     start: Callable[[], None],
-    tell: Callable[[str], None],
     verbose: bool,
 ) -> str:
     """Run what is left on the connected Ray; the state that the sweep ends in.
@@ -208,7 +208,7 @@ def _drive(
 
     limit = experiment.spec.resources.max_concurrent
     with nodes:
-        there = nodes.open()
+        there = nodes.open(book.mention)
         needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
         whole = {cell: alone(need, there) for cell, need in needs.items()}
         slots = max(Places(there).count(need) for need in needs.values())
@@ -219,7 +219,7 @@ def _drive(
             needs=needs,
             limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
             limit=limit,
-            tell=tell,
+            tell=book.note,
         )
         try:
             with _interruptible(driver), watched(driver.break_off):
