@@ -213,6 +213,10 @@ class Book:
         self.ledger.hear(line)
         self._listener(line)
 
+    def mention(self, text: str) -> None:
+        """Tell people something that is kept nowhere: nothing of the sweep may be written yet."""
+        self._listener({"event": "note", "text": text})
+
     def note(self, text: str) -> None:
         """Tell people something, and keep it among the events."""
         self.say("note", text=text)

@@ -141,7 +141,7 @@ def test_what_a_node_cannot_see_or_hold_is_refused_before_anything_starts(site: 
         big = site.sweep(home, shared, "resources.cpus=5")
         assert big.returncode == 2, big.stderr
         assert "a trial needs 5 CPU, the biggest node has 4" in big.stderr
-        folder = ("data.name=folder", f"data.root={hidden / 'images'}", "data.options={}")
+        folder = ("data.name=folder", f"data.root={hidden / 'images'}", "data.options=null")
         bare = site.sweep(home, shared, *folder)
         assert bare.returncode == 3, bare.stderr
         assert f"(127.0.0.{PRIVATE + 2}): the packed file" in bare.stderr
