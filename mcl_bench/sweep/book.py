@@ -136,14 +136,14 @@ class Book:
         self._records[running.name] = record
         if record.state == "complete":
             self._complete[record.key] = record
-        tidy(self.folder.trial(*running.name))
         self.tell(running, record)
         if time.monotonic() > self._next_table:
             self._rebuild_table()
             reach("after-table")
 
     def tell(self, running: Running, record: TrialRecord) -> None:
-        """What follows a trial's line in `records.jsonl`: Optuna, then the tracker."""
+        """What follows a trial's line in `records.jsonl`: its folder, Optuna, the tracker."""
+        tidy(self.folder.trial(*running.name))
         if record.state not in {"complete", "pruned"}:
             self._studies.note(*running.name, state=record.state)
         if record.duplicate_of is not None:
