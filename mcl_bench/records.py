@@ -1,7 +1,10 @@
 """The words that the rooms share: frozen values, the two seams between rooms, and user errors."""
 
 import dataclasses
+import getpass
 import json
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +88,15 @@ class RunError(UserError):
     """Something failed while running that no change of the file mends; the sweep can go on."""
 
     exit_code = 1
+
+
+def whose() -> str:
+    """Who runs this process, and where: `USER on HOST`. Others read it where a name is taken."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user} on {socket.gethostname()}"
 
 
 def _rebuild_error(

@@ -1,6 +1,9 @@
 """What tests of several rooms share."""
 
+from collections.abc import Iterator
+
 import pytest
+from postgres import Postgres, running_postgres
 
 SLOW = ("test_kills.py", "test_failures_for_real.py", "test_quickstart.py", "test_resume.py")
 """Files of minutes: they start first, so that two workers end together."""
@@ -10,6 +13,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow files first; the order within a file stays."""
     rank = {name: index for index, name in enumerate(SLOW)}
     items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started by the first test that asks for it."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,8 @@ HOME_OF = {
     "torchmetrics": {"training"},
     "ray": {"sweep"},
     "optuna": {"sweep"},
+    "psycopg": {"sweep"},
+    "sqlalchemy": {"sweep"},
     "mlflow": {"results"},
     "pyarrow": {"data", "results", "files"},
     "timm": {"training"},

@@ -69,8 +69,8 @@ def sweep(
         typer.echo(f"failed: {name}: {record.cause} (see {log})", err=True)
     for cell, why in outcome.unmet.items():
         typer.echo(f"failed: {cell}: {why}", err=True)
-    if outcome.state == "interrupted":
-        typer.echo("interrupted; the same command goes on with it", err=True)
+    if outcome.state in {"interrupted", "stopped"}:
+        typer.echo(f"{outcome.state}; the same command goes on with it", err=True)
     if outcome.state == "budget":
         limits = experiment.spec.budget.model_dump(include={"hours", "device_hours"})
         names = " or ".join(f"budget.{key}" for key, limit in limits.items() if limit is not None)

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from mcl_bench.records import UserError
+from mcl_bench.spec import masked
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment as MlflowExperiment
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
+USER = "mlflow.user"
+"""MLflow's own tag for who made a run."""
 
 PAGE = 1000
 """Runs fetched at once."""
@@ -46,7 +50,7 @@ def open_experiment(
         own = _made_or_found(client, f"{sweep}@{sweep_id}", uri=uri, home=home)
         return str(own.experiment_id)
     raise UserError(
-        f"the MLflow experiment {found.name} at {uri} {fault}",
+        f"the MLflow experiment {found.name} at {masked(uri)} {fault}",
         key="tracking.experiment",
         remedy="give this sweep a name of its own (name=OTHER), or run it with --new, which calls "
         f"its experiment {sweep}@ID",
@@ -104,7 +108,11 @@ def _fault(
         of = run.data.tags.get("mcl.sweep")
         id_found = run.data.tags.get("mcl.sweep_id")
         if id_found != sweep_id and (shared is None or of == sweep):
-            return f"holds the sweep {of} with the id {id_found}; this sweep's id is {sweep_id}"
+            owner = run.data.tags.get(USER, "somebody")
+            return (
+                f"holds the sweep {of} with the id {id_found}, started by {owner}; this sweep's "
+                f"id is {sweep_id}"
+            )
     return None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench.records import DataError, Finding, Inventory, UserError
+from mcl_bench.spec import masked
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -53,7 +54,8 @@ def open_client(uri: str, home: Path, *, verbose: bool = False) -> "MlflowClient
             client.search_experiments(max_results=1)
         except MlflowException as error:
             raise UserError(
-                f"tracking.uri: MLflow at {uri} can't be used: {_first_line(error)}",
+                f"tracking.uri: MLflow at {masked(uri)} can't be used: "
+                f"{masked(_first_line(error))}",
                 key="tracking.uri",
                 remedy="name an MLflow server or a database, or leave tracking.uri out",
             ) from error

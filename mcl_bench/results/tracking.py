@@ -21,6 +21,7 @@ from mcl_bench.records import (
     TrialId,
     TrialName,
     TrialRecord,
+    whose,
 )
 from mcl_bench.results.entities import (
     ENDED_STATUS,
@@ -40,7 +41,7 @@ from mcl_bench.results.entities import (
     trial_name,
 )
 from mcl_bench.results.environment import environment
-from mcl_bench.results.experiment import find_runs, open_experiment, retire_experiment
+from mcl_bench.results.experiment import USER, find_runs, open_experiment, retire_experiment
 from mcl_bench.results.folder import count_looks
 from mcl_bench.results.store import open_client
 from mcl_bench.results.winners import best_search, confirmed
@@ -114,7 +115,7 @@ class MlflowTracker:
             ]
             self._by_name = {trial_name(run): run.info.run_id for run in unfinished}
             return self._sweep_run
-        tags = self._tags("sweep")
+        tags = {**self._tags("sweep"), USER: whose()}
         self._sweep_run = self._create(self._sweep, tags)
         self._client.log_dict(self._sweep_run, plain_config(config), "experiment.yaml")
         return self._sweep_run

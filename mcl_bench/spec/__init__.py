@@ -41,6 +41,7 @@ from mcl_bench.spec.settings import flatten, settings_of, trial_spec
 from mcl_bench.spec.single import single_setting
 from mcl_bench.spec.space import Choice, FloatRange, IntRange, Range
 from mcl_bench.spec.text import dump_yaml
+from mcl_bench.spec.urls import masked, postgres_address, without_password
 
 __all__ = [
     "AdamWSpec",
@@ -87,11 +88,14 @@ __all__ = [
     "grid_point",
     "json_schema",
     "load",
+    "masked",
     "named_seed",
     "notes",
     "num_grid_points",
+    "postgres_address",
     "settings_of",
     "single_setting",
     "to_canonical",
     "trial_spec",
+    "without_password",
 ]

@@ -9,6 +9,7 @@ from mcl_bench.spec.cells import Cell
 from mcl_bench.spec.interpolate import escaped
 from mcl_bench.spec.schema import ExperimentSpec
 from mcl_bench.spec.tree import Node, find, locate, mapping, plain
+from mcl_bench.spec.urls import SECRET_KEYS, without_password
 
 PER_CELL = (
     ("data", "resize"),
@@ -71,10 +72,15 @@ def resolved_file(tree: Node, spec: ExperimentSpec, cells: Sequence[Cell]) -> di
     """The plain values of a file with all defaults filled in; matrix and arms as they are written.
 
     A default that differs from cell to cell stays null, so that every cell finds its own again.
+    Passwords are left out: this is what is kept and shown.
     """
     resolved: dict[str, Any] = spec.model_dump(mode="json", by_alias=True)
     for path in PER_CELL:
         _fill(resolved, path, cells)
+    for dotted in SECRET_KEYS:
+        section, key = dotted.split(".")
+        url = resolved[section][key]
+        resolved[section][key] = None if url is None else without_password(url)
     resolved["baseline"] = baseline_of(spec)
     if spec.search.sampler == "grid":
         del resolved["search"]["trials"]  # no part of it: the grid's points are the trials

@@ -10,15 +10,16 @@ from pydantic import BaseModel, ValidationError
 from mcl_bench.records import UserError
 from mcl_bench.spec.loss import AT_ODDS, CUSTOM, loss_kind
 from mcl_bench.spec.tree import Node, Path, find, is_mapping, nearest, plain
+from mcl_bench.spec.urls import masked
 
 CLOSE = 0.6
 """A name at least this similar is a likely slip of the pen."""
 
 
 def shown(value: Any, limit: int = 60) -> str:
-    """A value as a message shows it: text in quotes, null as null, long ones cut."""
+    """A value as a message shows it: text in quotes, null as null, no passwords, long ones cut."""
     names = {None: "null", True: "true", False: "false"}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    text = names[value] if value is None or isinstance(value, bool) else masked(repr(value))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

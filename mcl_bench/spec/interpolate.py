@@ -18,6 +18,7 @@ from mcl_bench.spec.tree import (
     plain,
     uniform,
 )
+from mcl_bench.spec.urls import masked
 
 INSIDE = re.compile(r"(?<!\\)\$\{\s*([^:{}$]*?)\s*([:}])")
 """One interpolation: the name of a resolver (before a colon) or a key (before the brace)."""
@@ -71,7 +72,7 @@ def _fault(path: Path, node: Node, error: Exception) -> UserError:
     said = str(error).splitlines()[0]
     unset = re.search(r"Environment variable '(.*)' not found", said)
     if unset is None:
-        return UserError(f"{key}: {said}, got {node.value}", key=key, place=node.place)
+        return UserError(f"{key}: {masked(f'{said}, got {node.value}')}", key=key, place=node.place)
     return UserError(
         f"{key}: the environment variable {unset[1]} is not set",
         key=key,

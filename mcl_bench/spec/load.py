@@ -16,6 +16,7 @@ from mcl_bench.spec.schema import ExperimentSpec
 from mcl_bench.spec.settings import flatten
 from mcl_bench.spec.support import OF_EXPERIMENT, refuse_gpus, refuse_remote_files, unsupported
 from mcl_bench.spec.tree import Node, find, items, locate, mapping
+from mcl_bench.spec.urls import refuse_storage
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 RESERVED = frozenset({"leaderboard"})
@@ -100,6 +101,7 @@ def _check_support(spec: ExperimentSpec, tree: Node) -> None:
         if fault is not None:
             raise fault
     _check_model_size(spec, tree)
+    refuse_storage(spec.search.storage, locate(tree, "search.storage")[0])
     refuse_gpus(spec.resources.gpus, locate(tree, "resources.gpus")[0])
     refuse_remote_files(spec.files, locate(tree, "files")[0])
 

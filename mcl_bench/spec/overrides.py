@@ -24,11 +24,12 @@ from mcl_bench.spec.tree import (
     nested,
     plain,
 )
+from mcl_bench.spec.urls import masked
 
 
 @dataclass(frozen=True, kw_only=True)
 class Override:
-    """One override: its text, the place that messages give, its path and its value."""
+    """One override: its text as shown, the place that messages give, its path and its value."""
 
     text: str
     path: tuple[str, ...]
@@ -84,7 +85,8 @@ def refuse_searched(overrides: Iterable[Override], searched: Iterable[str]) -> N
 
 def _parse(text: str, tree: Node) -> Override:
     key, sign, value = text.partition("=")
-    place = f"override {text}"
+    told = masked(text)
+    place = f"override {told}"
     if not sign:
         raise UserError(f"an override is key.sub=value, got {shown(text)}", place=place)
     path = _path(key.strip(), tree)
@@ -93,7 +95,7 @@ def _parse(text: str, tree: Node) -> Override:
     if path[0] == "extends":
         rule = "extends is read before the command line and cannot be set there"
         raise UserError(rule, key="extends", place=place)
-    return Override(text=text, path=path, value=read_value(value, place))
+    return Override(text=told, path=path, value=read_value(value, place))
 
 
 def _path(key: str, tree: Node) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
-    "search.storage": (None,),
     "tracking.log": ("all",),
 }
 """The keys of which this version takes some values only, and those values; * is any text."""

@@ -29,6 +29,7 @@ from mcl_bench.sweep.ledger import device_weight
 from mcl_bench.sweep.limits import Limits
 from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Settings, cell_words, installed
+from mcl_bench.sweep.stopping import StopRequest
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.supply import Resources, Supply
 from mcl_bench.sweep.trials import Launch, Running, hand_over, trial_record
@@ -65,7 +66,9 @@ class Driver:
         )
         self._awaited: str | None = None
         self._breaker = Breaker()
+        self._request: StopRequest | None = None
         self.stopping = False
+        self.stopped = False
         self.fault: UserError | None = None
         self.broken: RunError | None = None
 
@@ -102,10 +105,12 @@ class Driver:
         Raises:
             UserError: the record of this name is another sweep's, or can't be reached.
         """
-        self._studies.open()
         self._book.open(
-            (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
+            map(cell_words, self._cells.values()),
+            config=self._experiment.resolved,
+            totals=self._supply.totals,
         )
+        self._studies.open()  # after what may be refused: a shared storage keeps what is made
 
     def begin(
         self, resources: Resources, *, slots: int = 1, alone: Resources | None = None
@@ -120,6 +125,7 @@ class Driver:
         weights = {cell: device_weight(needs) for cell, needs in resources.items()}
         self.limits.begin(slots=slots, weights=weights)
         self.stop_file.unlink(missing_ok=True)
+        self._request = StopRequest(self._book.folder.stop_request)
         if self._experiment.spec.search.reuse:
             self._book.know_others(metric=self._metric)
         for running in self._supply.begin(resources):
@@ -133,7 +139,7 @@ class Driver:
 
         Once a trial that is to run alone is given out, nothing else is until it has been heard of.
         """
-        while not self.mind_limits() and self._awaited is None:
+        while self.mind_limits() and self._awaited is None:
             self.limits.close_search(self._live.values())
             running = self._supply.next()
             if isinstance(running, Finished):
@@ -151,12 +157,16 @@ class Driver:
         return None
 
     def mind_limits(self) -> bool:
-        """Whether the budget is spent; if so, running trials are told to leave."""
-        if self.stopping:
-            return self.limits.spent
-        if self.limits.look(live=self._live.values(), waiting=self._supply.waiting):
-            self.stop()
-        return self.limits.spent
+        """Whether trials may start: not when the budget is spent, nor when asked to end.
+
+        Then running trials are told to leave.
+        """
+        if not self.stopping:
+            self.stopped = self._request is not None and self._request.asked()
+            spent = self.limits.look(live=self._live.values(), waiting=self._supply.waiting)
+            if spent or self.stopped:
+                self.stop()
+        return not self.stopping
 
     def on_result(self, result: Mapping[str, Any]) -> Decision:
         """Hear of an epoch or of a trial's end.
@@ -242,7 +252,7 @@ class Driver:
         if running.alone:
             self._awaited = config.lease
         running.started = running.started or time.time()
-        self._book.say("launch", running, lease=config.lease, run_id=run_id)
+        self._book.say("launch", running, lease=config.lease, run_id=run_id, device=config.device)
         return Launch(
             trial=config,
             resources=(self._alone if running.alone else self._resources)[running.cell],

@@ -1,6 +1,7 @@
 """The folder of one sweep: its id, its lock, and the append-only files that a resume reads."""
 
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -190,6 +191,11 @@ class SweepFolder:
         if not digests.items() <= known.items():
             self._facts["digests"] = {**known, **digests}
             self._write_facts()
+
+    def kept_ids(self) -> frozenset[str]:
+        """The ids of the sweeps that had this name before, and are kept under `<name>.<n>`."""
+        found = self.path.parent.glob(f"{glob.escape(self.path.name)}.*/sweep.json")
+        return frozenset(str(read_object(file, 1, file.read_text()).get("id")) for file in found)
 
     def discard(self) -> None:
         """Take away a folder that this process made, if nothing has been recorded of the sweep.

@@ -4,11 +4,12 @@ Resources, budgets and places may change freely; more trials, seeds, arms and ma
 growth. Anything else would put unlike numbers under one name, and is refused with a diff.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from mcl_bench.records import UserError
-from mcl_bench.spec import Cell, Choice, Experiment, FloatRange, IntRange
+from mcl_bench.spec import Cell, Choice, Experiment, FloatRange, IntRange, without_password
 
 FREE = frozenset({"data.root"})
 """Settings of a cell that can't change its results: the data's digest decides."""
@@ -42,15 +43,26 @@ def refuse_changes(old: Experiment, new: Experiment) -> None:
         )
 
 
+def is_moved(old: Experiment, new: Experiment) -> bool:
+    """Whether the studies are looked for elsewhere than where they are."""
+    return _address(old.spec.search.storage) != _address(new.spec.search.storage)
+
+
 def _sweep_words(experiment: Experiment) -> dict[str, Any]:
     spec = experiment.spec
     return {
         "search.metric": spec.search.metric,
+        "search.storage": _address(spec.search.storage),
         "search.sampler": spec.search.sampler,
         "search.pruner": spec.search.pruner.model_dump(),
         "train.seed": spec.train.seed,
-        "tracking": spec.tracking.model_dump(),
+        "tracking": {**spec.tracking.model_dump(), "uri": _address(spec.tracking.uri)},
     }
+
+
+def _address(url: str | None) -> str | None:
+    """Where something is kept, whoever comes to it: credentials may change."""
+    return None if url is None else re.sub(r"://[^/?#]*@", "://", without_password(url))
 
 
 def _cell_words(cell: Cell) -> dict[str, Any]:
@@ -80,4 +92,6 @@ def _shown(value: object) -> str:
         step = "" if value.step in {None, 1} else f", step: {value.step}"
         points = "" if value.points is None else f", points: {value.points}"
         return f"{{{kind}: [{value.low}, {value.high}]{step}{points}}}"
+    if value is None:
+        return "null"
     return "absent" if value is _ABSENT else str(value)

@@ -17,12 +17,14 @@ from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
 from mcl_bench.sweep.cluster import alone, connected, trial_resources
 from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
+from mcl_bench.sweep.edits import refuse_edits
 from mcl_bench.sweep.folder import SweepFolder
-from mcl_bench.sweep.growth import refuse_changes
+from mcl_bench.sweep.growth import is_moved, refuse_changes
 from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.places import Places
 from mcl_bench.sweep.settings import Progress, Settings, sources
-from mcl_bench.sweep.studies import Studies, count_trials
+from mcl_bench.sweep.storage import Storage, storage_at
+from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.watch import watched
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def run_sweep(
     Raises:
         UserError: another driver holds it, the file was changed, or the cluster can't place it.
         DataError: data is missing or damaged.
-        RunError: the record could not be kept.
+        RunError: the record could not be kept, or the Optuna storage does not answer any more.
     """
     folder = SweepFolder(home / "sweeps" / experiment.name, files_at=experiment.spec.files)
     settings = Settings(seed=experiment.spec.train.seed, store=home / "store")
@@ -87,18 +89,14 @@ def run_sweep(
         folder = _retire(experiment, folder, outlets.tracker)
     there = folder.open(experiment)
     try:
-        if there and count_trials(folder.database) > 0:
-            _refuse_version(folder)
-            refuse_changes(load(folder.path / "experiment.yaml"), experiment)
-        elif folder.has_asked:
-            raise DataError(
-                f"the Optuna storage of this sweep's trials is gone: {folder.path / 'study.db'}",
-                remedy="put the file back from a copy, or start the sweep afresh with --new",
+        with disk_told(), _held_storage(experiment, folder) as storage:
+            _refuse_change(experiment, folder, storage, there=there)
+            studies = _studies(experiment, folder, storage, new=new)
+            return _run(
+                experiment, folder, studies, settings, outlets, address=address, verbose=verbose
             )
-        with disk_told():
-            return _run(experiment, folder, settings, outlets, address=address, verbose=verbose)
     except RunError:
-        raise
+        raise  # the same command goes on, with the same id
     except UserError:
         folder.discard()
         raise
@@ -106,23 +104,50 @@ def run_sweep(
         folder.close()
 
 
-def _run(
-    experiment: Experiment,
-    folder: SweepFolder,
-    settings: Settings,
-    outlets: Outlets,
-    *,
-    address: str | None,
-    verbose: bool,
-) -> SweepOutcome:
-    studies = Studies(
-        folder.database,
+@contextmanager
+def _held_storage(experiment: Experiment, folder: SweepFolder) -> Iterator[Storage]:
+    """The storage of the sweep's studies, which this driver holds meanwhile."""
+    url = experiment.spec.search.storage or folder.database
+    storage = storage_at(url, sweep=experiment.name, sweep_id=folder.id)
+    try:
+        storage.hold()
+        yield storage
+    finally:
+        storage.close()
+
+
+def _studies(
+    experiment: Experiment, folder: SweepFolder, storage: Storage, *, new: bool
+) -> Studies:
+    opened = storage.open()
+    if not new:
+        storage.refuse_others(kept=folder.kept_ids())
+    refuse_edits(
+        opened,
+        f"{experiment.name}@{folder.id}",
+        cells=experiment.cells,
+        records=folder.records(),
+    )
+    return Studies(
+        opened,
         sweep=experiment.name,
         sweep_id=folder.id,
         cells={cell.id: cell for cell in experiment.cells},
         search=experiment.spec.search,
         seed=experiment.spec.train.seed,
     )
+
+
+def _run(
+    experiment: Experiment,
+    folder: SweepFolder,
+    studies: Studies,
+    settings: Settings,
+    outlets: Outlets,
+    *,
+    address: str | None,
+    verbose: bool,
+) -> SweepOutcome:
     book = Book(
         folder=folder,
         studies=studies,
@@ -182,9 +207,10 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
     """Keep the sweep of this name under another; returns the folder of the new one."""
     folder.open(experiment)
     try:
-        name = folder.next_name()
-        ask_tracker(tracker.retire_sweep, sweep_id=folder.id, name=name)
-        folder.retire(name)
+        with _held_storage(experiment, folder):
+            name = folder.next_name()
+            ask_tracker(tracker.retire_sweep, sweep_id=folder.id, name=name)
+            folder.retire(name)
     finally:
         folder.close()
     return SweepFolder(folder.path, files_at=experiment.spec.files)
@@ -240,7 +266,7 @@ def _state(driver: Driver) -> str:
     """How the sweep stands if it ends here."""
     states = {cell.state() for cell in driver.plan.cells.values()}
     if driver.stopping and not driver.limits.spent:
-        return "interrupted"
+        return "stopped" if driver.stopped else "interrupted"
     if "failed" in states:
         return "failed"
     return "complete" if states <= {"complete"} and not driver.plan.short else "budget"
@@ -248,7 +274,7 @@ def _state(driver: Driver) -> str:
 
 def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
     failed = tuple(record for record in book.records if record.state == "failed")
-    code = {"interrupted": 130, "failed": 1}.get(state, 1 if failed else 0)
+    code = {"interrupted": 130, "stopped": 130, "failed": 1}.get(state, 1 if failed else 0)
     return SweepOutcome(
         state=state,
         exit=code,
@@ -263,6 +289,25 @@ def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
             if cell.state() == "failed"
         },
     )
+
+
+def _refuse_change(
+    experiment: Experiment, folder: SweepFolder, storage: Storage, *, there: bool
+) -> None:
+    """Refuse to go on with trials of another file, or without those that have been asked."""
+    count, asked = storage.count_trials(), folder.has_asked
+    if not (count or asked):
+        return
+    if there:
+        _refuse_version(folder)
+    kept = load(folder.path / "experiment.yaml") if there else None
+    if not count and (kept is None or not is_moved(kept, experiment)):
+        raise DataError(
+            f"the Optuna storage of this sweep's trials is gone: {storage.shown}",
+            remedy="put it back from a copy, or start the sweep afresh with --new",
+        )
+    if kept is not None:
+        refuse_changes(kept, experiment)
 
 
 def _refuse_version(folder: SweepFolder) -> None:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -30,12 +31,17 @@ def distribution(values: Range) -> BaseDistribution:
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
 
 
+Rows = dict[tuple[str, ...], dict[int, tuple[float, ...]]]
+"""The parameters of trials as Optuna's numbers: by the names of the parameters, by the trial."""
+
+
 def sampler_of(
-    search: SearchSpec, cell: Cell, *, seed: int, number: int
+    search: SearchSpec, cell: Cell, *, seed: int, number: int, rows: Rows | None = None
 ) -> optuna.samplers.BaseSampler:
     """The sampler of one trial of a cell; `seed` is the sweep's.
 
-    `tpe` and `gp` have a model from some finished trials on, and draw at random before that.
+    `tpe` and `gp` have a model from some finished trials on, and draw at random before that. What
+    is in `rows` need not be worked out again; it is added to.
     """
     own = named_seed(seed, cell.id, number, bits=32)
     startup = min(10, max(3, search.trials // 3)) + len(cell.enqueue)
@@ -52,7 +58,7 @@ def sampler_of(
         )
     if search.sampler == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-    return optuna.samplers.TPESampler(seed=own, n_startup_trials=startup)
+    return TpeSampler({} if rows is None else rows, seed=own, n_startup_trials=startup)
 
 
 def decide(
@@ -86,6 +92,32 @@ def decide(
             value = sampler.sample_independent(study, draft, name, values)
         params[name] = values.to_external_repr(values.to_internal_repr(value))
     return params
+
+
+class TpeSampler(optuna.samplers.TPESampler):
+    """Optuna's, but that a trial's parameters are turned into numbers once, not at every ask."""
+
+    def __init__(self, rows: Rows, *, seed: int, n_startup_trials: int) -> None:
+        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
+        self._rows = rows
+
+    def _get_internal_repr(
+        self,
+        trials: list[FrozenTrial],
+        search_space: dict[str, BaseDistribution],
+        study: optuna.Study,
+    ) -> dict[str, np.ndarray]:
+        known = self._rows.setdefault(tuple(search_space), {})
+        for trial in trials:
+            if trial.number not in known and search_space.keys() <= trial.params.keys():
+                known[trial.number] = tuple(
+                    values.to_internal_repr(trial.params[name])
+                    for name, values in search_space.items()
+                )
+        del study
+        rows = [known[trial.number] for trial in trials if trial.number in known]
+        table = np.array(rows, dtype=float).reshape(len(rows), len(search_space))
+        return dict(zip(search_space, np.ascontiguousarray(table.T), strict=True))
 
 
 class SequenceSampler(optuna.samplers.BaseSampler):

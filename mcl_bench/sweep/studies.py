@@ -1,23 +1,20 @@
 """All of Optuna: two studies a cell, the only memory of what was asked and how it ended."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mcl_bench.records import DataError, Stage
+from mcl_bench.records import Stage
 from mcl_bench.spec import Cell, SearchSpec, grid_point, num_grid_points
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.mirror import Mirror
 from mcl_bench.sweep.plan import Standing
 from mcl_bench.sweep.pruners import pruner_of
-from mcl_bench.sweep.samplers import decide, distribution, sampler_of
+from mcl_bench.sweep.samplers import Rows, decide, distribution, sampler_of
 
 STAGES: tuple[Stage, ...] = ("search", "confirm")
 """A study for each."""
@@ -50,23 +47,6 @@ class StudyTrial:
         return Standing(outcome=self.attributes.get("state", plain), value=self.value)
 
 
-def count_trials(url: str) -> int:
-    """How many trials of any study a SQLite storage holds; 0 where there is none yet."""
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.exists():
-        return 0
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            return int(database.execute("select count(*) from trials").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):
-            return 0
-        raise DataError(
-            f"the Optuna storage {path} is damaged: {error}",
-            remedy="put the file back from a copy, or start the sweep afresh with --new",
-        ) from error
-
-
 class Studies:
     """The studies `<name>@<id>/<cell>/search` and `…/confirm` of every cell of one sweep.
 
@@ -76,7 +56,7 @@ class Studies:
 
     def __init__(
         self,
-        url: str,
+        storage: str | optuna.storages.BaseStorage,
         *,
         sweep: str,
         sweep_id: str,
@@ -93,10 +73,13 @@ class Studies:
             cell.id: {key: distribution(values) for key, values in cell.space.items()}
             for cell in cells.values()
         }
-        self._storage = Mirror(optuna.storages.RDBStorage(url))
+        self._storage = Mirror(
+            optuna.storages.RDBStorage(storage) if isinstance(storage, str) else storage
+        )
         self._prefix = f"{sweep}@{sweep_id}"
         self._studies: dict[tuple[str, Stage], optuna.Study] = {}
         self._condemned: set[tuple[str, int]] = set()
+        self._rows: dict[str, Rows] = {cell: {} for cell in cells}
         known = set(optuna.get_all_study_names(self._storage))
         for cell in cells:
             for stage in STAGES:
@@ -244,7 +227,11 @@ class Studies:
             study_name=self._studies[cell, "search"].study_name,
             storage=self._storage,
             sampler=sampler_of(
-                self._search, self._cells[cell], seed=self._seed, number=draft.number
+                self._search,
+                self._cells[cell],
+                seed=self._seed,
+                number=draft.number,
+                rows=self._rows[cell],
             ),
         )
         return decide(study, draft, distributions=self._distributions[cell], fixed=fixed)
@@ -267,7 +254,11 @@ class Studies:
                 params=dict(params),
                 distributions=self._distributions[cell],
                 user_attrs=attributes,
-                system_attrs=dict(notes or {}),
+                system_attrs={
+                    name: note
+                    for name, note in (notes or {}).items()
+                    if "relative_params" not in name  # they are for trials without parameters yet
+                },
             )
         )
         return _study_trial(known[number])

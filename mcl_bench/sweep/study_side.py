@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,8 @@ from mcl_bench.records import (
 )
 from mcl_bench.spec import Cell
 from mcl_bench.sweep.samplers import distribution
-from mcl_bench.sweep.studies import STAGES, STEP_STATES, count_trials
-
-SQLITE = "sqlite:///"
+from mcl_bench.sweep.storage import SQLITE, storage_at
+from mcl_bench.sweep.studies import STAGES, STEP_STATES
 
 PLAIN = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 """How a trial that Optuna holds to be finished ended, where no attribute says more."""
@@ -56,6 +56,7 @@ class StudySide:
     ) -> None:
         self._url = url
         self._sweep = sweep
+        self._id = sweep_id
         self._prefix = f"{sweep}@{sweep_id}"
         self._cells = cells
         self._metric = metric
@@ -77,27 +78,29 @@ class StudySide:
         records = self._records()
         untold = [one.trial for one in findings if one.kind == "untold" and one.trial is not None]
         if untold:
-            storage = optuna.storages.RDBStorage(self._url)
-            for trial in untold:
-                self._tell(storage, records[trial.cell, trial.stage, trial.number])
-            _close(storage)
+            storage = storage_at(self._url, sweep=self._sweep, sweep_id=self._id)
+            with closing(storage):
+                storage.hold()
+                opened = storage.open()
+                for trial in untold:
+                    self._tell(opened, records[trial.cell, trial.stage, trial.number])
         if any(one.kind != "untold" for one in findings):
             self._make_anew(records)
 
     def _entries(self) -> Iterator[InventoryTrial]:
-        path = self._path
-        if path is not None and (not path.exists() or not count_trials(self._url)):
-            return
-        storage = optuna.storages.RDBStorage(self._url)
-        names = set(optuna.get_all_study_names(storage))
-        for cell, stage in itertools.product(self._cells, STAGES):
-            name = f"{self._prefix}/{cell}/{stage}"
-            if name in names:
-                study = optuna.load_study(study_name=name, storage=storage)
-                for trial in study.get_trials(deepcopy=False):
-                    if trial.state != TrialState.WAITING:
-                        yield self._entry(cell, stage, trial)
-        _close(storage)
+        storage = storage_at(self._url, sweep=self._sweep, sweep_id=self._id)
+        with closing(storage):
+            if not storage.count_trials():
+                return
+            opened = storage.open()
+            names = set(optuna.get_all_study_names(opened))
+            for cell, stage in itertools.product(self._cells, STAGES):
+                name = f"{self._prefix}/{cell}/{stage}"
+                if name in names:
+                    study = optuna.load_study(study_name=name, storage=opened)
+                    for trial in study.get_trials(deepcopy=False):
+                        if trial.state != TrialState.WAITING:
+                            yield self._entry(cell, stage, trial)
 
     def _entry(self, cell: str, stage: Stage, trial: FrozenTrial) -> InventoryTrial:
         attributes = trial.user_attrs

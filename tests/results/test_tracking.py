@@ -219,7 +219,7 @@ def test_the_looks_of_a_cell_are_counted_in_its_summary(
 @pytest.mark.usefixtures("tracker")
 def test_an_experiment_of_another_sweep_of_this_name_is_refused(home: Path, sweep: str) -> None:
     other = MlflowTracker(sweep=sweep, uri=embedded_uri(home), home=home)
-    with pytest.raises(UserError, match=f"{sweep} .* id 0a1b2c3d; this sweep's id is 99999999"):
+    with pytest.raises(UserError, match=f"{sweep} .* id 0a1b2c3d, started by .+ on .+; "):
         other.open_sweep(sweep_id="99999999", config=CONFIG)
     ((count,),) = query(
         home,

@@ -33,13 +33,14 @@ class Killed(BaseException):
 class Worker(TrialWorker):
     """The trainable that Tune would place, which asks nothing of Ray."""
 
-    def __init__(self, launch: Launch, stop: Path) -> None:
+    def __init__(self, launch: Launch, driver: Driver) -> None:
         self.lease = launch.trial.lease
         self.setup(
             {
                 "trial": json.dumps(launch.trial.to_dict()),
                 "checkpoint": launch.checkpoint,
-                "stop": str(stop),
+                "stop": str(driver.stop_file),
+                "full": str(driver.limits.quota.full_file),
             }
         )
 
@@ -105,7 +106,7 @@ class Sweep:
                     step = driver.next()
                     if not isinstance(step, Launch):
                         break
-                    live.append(Worker(step, driver.stop_file))
+                    live.append(Worker(step, driver))
                 if not live:
                     assert isinstance(step, Finished), "nothing runs and nothing can start"
                     break

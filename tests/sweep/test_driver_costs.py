@@ -198,10 +198,10 @@ def test_where_the_budget_is_spent_a_running_trial_is_told_to_leave(
     launch = driver.next()
     assert isinstance(launch, Launch)
     clock[0] += 359.0
-    assert not driver.mind_limits()
+    assert driver.mind_limits()
     assert not driver.stop_file.exists()
     clock[0] += 2.0
-    assert driver.mind_limits()
+    assert not driver.mind_limits()
     assert driver.stop_file.exists()
     driver.on_result(result(launch, 361.0, outcome="interrupted"))
     assert driver.next() is None

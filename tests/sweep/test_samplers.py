@@ -18,7 +18,7 @@ from study_files import (
     value_of,
 )
 
-from mcl_bench.spec import num_grid_points
+from mcl_bench.spec import named_seed, num_grid_points
 from mcl_bench.sweep import studies as studies_file
 from mcl_bench.sweep.samplers import distribution, sampler_of, value_at
 from mcl_bench.sweep.studies import Studies
@@ -107,6 +107,9 @@ def test_what_is_asked_is_what_optuna_itself_asks_with_that_sampler(
     theirs = []
     for number in range(count):
         plain.sampler = sampler_of(studies._search, cell, seed=0, number=number)
+        if sampler == "tpe":  # ours has a shortcut of its own; a third of 12, and what is enqueued
+            seed = named_seed(0, CELL, number, bits=32)
+            plain.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
         trial = plain.ask({name: distribution(values) for name, values in cell.space.items()})
         theirs.append(trial.params)
         trial.report(value_of(trial.params), 1)

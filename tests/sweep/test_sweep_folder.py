@@ -46,6 +46,17 @@ def test_a_second_driver_is_told_who_holds_the_sweep(tmp_path: Path) -> None:
     opened(tmp_path / "s").close()
 
 
+def test_the_ids_that_bore_a_name_before_are_known(tmp_path: Path) -> None:
+    old = opened(tmp_path / "s")
+    old.retire("s.1")
+    old.close()
+    stranger = opened(tmp_path / "s2.1")
+    stranger.close()
+    new = opened(tmp_path / "s")
+    assert new.kept_ids() == {old.id}
+    new.close()
+
+
 def test_a_look_is_written_once_and_its_grant_is_recognised(tmp_path: Path) -> None:
     folder = opened(tmp_path / "s")
     grant = folder.look(cell="c", key="k", seed=7, of=3)
