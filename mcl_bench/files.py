@@ -59,8 +59,11 @@ def data_home() -> Path:
     return Path(os.environ.get("MCL_DATA") or "data").expanduser()
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file that appears whole or not at all; an older one stays until then."""
+def write_whole(path: Path, content: bytes | str, *, sync: bool = True) -> None:
+    """Write a file that appears whole or not at all; an older one stays until then.
+
+    Without `sync` a machine that loses its power may leave an empty one: for what can be made anew.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -68,7 +71,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:

@@ -8,6 +8,7 @@ import typer
 from mcl_bench import __version__
 from mcl_bench.cli import (
     catalog,
+    claims,
     doctor,
     ending,
     experiment,
@@ -50,6 +51,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     replaying.replay,
     record.leaderboard,
     record.status,
+    claims.compare,
+    claims.audit,
     recorded.best,
     retry.retry,
     record.ui,

@@ -5,6 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def budget_sizes(count: int) -> list[int]:
+    """The sizes of searches that tables tell of: 1, 2, 4, … below `count`, then `count` itself."""
+    return [*(2**k for k in range(count.bit_length()) if 2**k < count), *([count] if count else [])]
+
+
 def expected_best(
     values: Sequence[float | None], sizes: Sequence[int], *, minimise: bool = False
 ) -> list[float | None]:

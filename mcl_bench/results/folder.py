@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,24 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
 
 def count_looks(folder: Path, cell: str) -> int:
     """How many distinct (cell, configuration, seed) of this cell were scored on test."""
-    return sum(of == cell for of, _, _ in _looks(folder))
+    return looks_by_cell(folder)[cell]
+
+
+def looks_by_cell(folder: Path) -> Counter[str]:
+    """How many distinct (configuration, seed) of each cell were scored on test."""
+    return Counter(cell for cell, _, _ in _looks(folder))
+
+
+def read_digests(folder: Path) -> Mapping[str, str]:
+    """The source digest of each data label's images; none where the sweep has not written any."""
+    digests = _read_facts(folder / "sweep.json").get("digests", {})
+    return digests if isinstance(digests, dict) else {}
+
+
+def read_id(folder: Path) -> str | None:
+    """The sweep's id; None where the sweep has not written one."""
+    found = _read_facts(folder / "sweep.json").get("id")
+    return None if found is None else str(found)
 
 
 def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, ...]:
@@ -104,13 +122,24 @@ def _looks(folder: Path) -> set[tuple[str, str, int]]:
 
 def _read_seal(path: Path) -> files.Seal | None:
     """The seal of the looks; None where the sweep is older than seals."""
-    if not path.exists():
-        return None
+    sealed = _read_facts(path).get("looks")
     try:
-        sealed = json.loads(path.read_text()).get("looks")
         return None if sealed is None else files.Seal(**sealed)
-    except (ValueError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise _damaged(path, 1, error) from error
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    """What a sweep's `sweep.json` holds; nothing where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path, 1, error) from error
+    if not isinstance(facts, dict):
+        raise _damaged(path, 1, TypeError(f"got a {type(facts).__name__}"))
+    return facts
 
 
 def _read_objects(path: Path) -> Iterator[dict[str, Any]]:

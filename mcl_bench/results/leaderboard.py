@@ -2,13 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mcl_bench.records import Costs, TrialRecord
+from mcl_bench.results.best_of import budget_sizes, expected_best
 from mcl_bench.results.costs import read_costs
-from mcl_bench.results.folder import count_looks, ledger_warnings, read_records, sweep_folders
+from mcl_bench.results.folder import (
+    ledger_warnings,
+    looks_by_cell,
+    read_digests,
+    read_records,
+    sweep_folders,
+)
+from mcl_bench.results.kept_rows import kept_rows
+from mcl_bench.results.protocol import Protocol, protocol_of
+from mcl_bench.results.row import Aside, Budget, Row
+from mcl_bench.results.scores import SeedScore, seed_scores, trial_name
 from mcl_bench.results.stats import (
     Difference,
     Interval,
@@ -18,12 +29,12 @@ from mcl_bench.results.stats import (
     tiers,
 )
 from mcl_bench.results.winners import (
-    CellState,
     best_search,
     by_cell,
     cell_state,
     confirmed,
     count_searched,
+    search_values,
 )
 from mcl_bench.spec import Cell, Experiment, load
 from mcl_bench.spec.settings import nest
@@ -33,86 +44,24 @@ CONFIG_PARTS = ("data", "model", "loss", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aside:
-    """What a row's text says beside its columns; decides nothing.
-
-    `baseline` is the arm that it is compared with, `common_seeds` the number of seeds of both.
-    `warnings` says what is wrong with the sweep's looks at test, if anything is; `costs` where the
-    sweep's time went. `left_out` search trials were not asked, because a budget closed the search.
-    """
-
-    baseline: str
-    common_seeds: int = 0
-    no_variation: bool = False
-    xi_differs: bool = False
-    sign_flip_p: float | None = None
-    sign_flip_floor: float | None = None
-    warnings: tuple[str, ...] = ()
-    costs: Costs | None = None
-    left_out: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One cell. Accuracies and differences are fractions; what n does not allow is None.
-
-    `config` is the confirmed configuration, nested; None before the search has a best trial.
-    `difference` is to the baseline of the same data × model, paired over common seeds.
-    """
-
-    sweep: str
-    cell: str
-    dataset: str
-    backbone: str
-    weights: str
-    arm: str
-    xi: str | None
-    maps: int | None
-    parameters: int | None
-    n: int
-    test_top1_mean: float | None
-    test_top1_sd: float | None
-    test_top1_ci_low: float | None
-    test_top1_ci_high: float | None
-    test_macro_top1_mean: float | None
-    tier: int | None
-    difference: float | None
-    difference_ci_low: float | None
-    difference_ci_high: float | None
-    p_adjusted: float | None
-    test_looks: int
-    trials: int
-    device_hours: float
-    equal_budget: bool
-    state: CellState
-    config: Mapping[str, Any] | None
-    aside: Aside = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """This row's columns as plain values, in order."""
-        return {name: getattr(self, name) for name in COLUMNS}
-
-
-COLUMNS = tuple(name for name in Row.__dataclass_fields__ if name != "aside")
-"""A row's columns, in order."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One cell with its trials, its best search trial, its confirm trials and its looks at test."""
+    """One cell with its trials, its best search trial, its confirm trials and its looks at test.
+
+    `scores` are those of the confirm trials, `digest` that of its images.
+    """
 
     cell: Cell
     records: Sequence[TrialRecord]
     best: TrialRecord | None
     confirm: Sequence[TrialRecord]
+    scores: tuple[SeedScore, ...]
     looks: int
+    digest: str | None
 
     @property
     def top1_by_seed(self) -> dict[int, float]:
         """Top-1 on test by confirm seed."""
-        return {
-            record.seed: record.test_top1 for record in self.confirm if record.test_top1 is not None
-        }
+        return {score.seed: score.top1 for score in self.scores}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +87,18 @@ def leaderboard(home: Path, names: Sequence[str] = ()) -> list[Row]:
         UserError: there is no sweep of such a name.
         DataError: a sweep's record is damaged.
     """
-    return [row for folder in sweep_folders(home, names) for row in sweep_rows(folder)]
+    return [
+        row for folder in sweep_folders(home, names) for row in kept_rows(folder, make=sweep_rows)
+    ]
 
 
 def sweep_rows(folder: Path) -> list[Row]:
-    """The rows of the sweep in this folder."""
-    experiment = load(folder / "experiment.yaml")
-    metric = experiment.spec.search.metric
+    """The rows of the sweep in this folder, made from its record."""
+    return experiment_rows(load(folder / "experiment.yaml"), folder)
+
+
+def experiment_rows(experiment: Experiment, folder: Path) -> list[Row]:
+    """The rows of this experiment's sweep in this folder, made from its record."""
     every = read_records(folder)
     sweep = _Sweep(
         name=folder.name,
@@ -152,11 +106,7 @@ def sweep_rows(folder: Path) -> list[Row]:
         warnings=ledger_warnings(folder, every),
         costs=read_costs(folder),
     )
-    records = by_cell(every)
-    standings = [
-        _standing(cell, records.get(cell.id, []), metric=metric, looks=count_looks(folder, cell.id))
-        for cell in experiment.cells
-    ]
+    standings = _standings(experiment, every, folder)
     compared = _compared(standings, experiment.baseline)
     adjusted = dict(
         zip(compared, holm([difference.p for difference in compared.values()]), strict=True)
@@ -184,11 +134,30 @@ def sweep_rows(folder: Path) -> list[Row]:
     return sorted(rows, key=lambda row: (place[row.cell], -(row.test_top1_mean or -1.0)))
 
 
-def _standing(cell: Cell, records: Sequence[TrialRecord], *, metric: str, looks: int) -> Standing:
-    best = best_search(records, metric=metric)
-    return Standing(
-        cell=cell, records=records, best=best, confirm=confirmed(records, best), looks=looks
-    )
+def _standings(
+    experiment: Experiment, every: Sequence[TrialRecord], folder: Path
+) -> list[Standing]:
+    records = by_cell(every)
+    twins = {trial_name(record): record for record in every if record.stage == "confirm"}
+    digests = read_digests(folder)
+    looks = looks_by_cell(folder)
+    standings = []
+    for cell in experiment.cells:
+        own = records.get(cell.id, [])
+        best = best_search(own, metric=experiment.spec.search.metric)
+        confirm = confirmed(own, best)
+        standings.append(
+            Standing(
+                cell=cell,
+                records=own,
+                best=best,
+                confirm=confirm,
+                scores=seed_scores(confirm, twins),
+                looks=looks[cell.id],
+                digest=digests.get(cell.data_label),
+            )
+        )
+    return standings
 
 
 def _compared(standings: Sequence[Standing], baseline: str) -> dict[str, Difference]:
@@ -256,18 +225,55 @@ def _row(
             closed=sweep.closed,
         ),
         config=None if best is None else _config(best),
-        aside=Aside(
-            baseline=sweep.experiment.baseline,
-            common_seeds=seen.n,
-            no_variation=seen.no_variation,
+        aside=_aside(
+            standing,
+            sweep=sweep,
+            difference=seen,
             xi_differs=best is not None and baseline_xi not in {None, best.xi},
-            sign_flip_p=seen.sign_flip_p,
-            sign_flip_floor=seen.sign_flip_floor,
-            warnings=sweep.warnings,
-            costs=sweep.costs,
             left_out=max(0, asked - searched) if sweep.closed else 0,
         ),
     )
+
+
+def _aside(
+    standing: Standing,
+    *,
+    sweep: _Sweep,
+    difference: Difference,
+    xi_differs: bool,
+    left_out: int,
+) -> Aside:
+    metric = sweep.experiment.spec.search.metric
+    return Aside(
+        baseline=sweep.experiment.baseline,
+        group=standing.cell.group,
+        metric=metric,
+        common_seeds=difference.n,
+        no_variation=difference.no_variation,
+        xi_differs=xi_differs,
+        sign_flip_p=difference.sign_flip_p,
+        sign_flip_floor=difference.sign_flip_floor,
+        scores=standing.scores,
+        protocol=_protocol(standing, metric),
+        budgets=_budgets(standing.records, metric),
+        warnings=sweep.warnings,
+        costs=sweep.costs,
+        left_out=left_out,
+    )
+
+
+def _protocol(standing: Standing, metric: str) -> Protocol | None:
+    if standing.best is None:
+        return None
+    return protocol_of(standing.best, standing.confirm, digest=standing.digest, metric=metric)
+
+
+def _budgets(records: Sequence[TrialRecord], metric: str) -> tuple[Budget, ...]:
+    """What smaller searches than this one would have been expected to find."""
+    values = search_values(records)
+    sizes = budget_sizes(len(values))
+    found = expected_best(values, sizes, minimise=metric == "val/loss")
+    return tuple(Budget(trials=size, value=value) for size, value in zip(sizes, found, strict=True))
 
 
 def _interval_columns(top1: Interval | None) -> dict[str, float | None]:

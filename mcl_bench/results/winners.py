@@ -30,7 +30,7 @@ def best_search(records: Iterable[TrialRecord], *, metric: str) -> TrialRecord |
         if record.stage == "search"
         and record.state in VALUED
         and record.value is not None
-        and not math.isnan(record.value)
+        and math.isfinite(record.value)
     ]
     return min(found, key=lambda entry: entry[:2])[2] if found else None
 
@@ -46,7 +46,7 @@ def confirmed(records: Iterable[TrialRecord], best: TrialRecord | None) -> list[
         and record.of == best.trial
         and record.state in VALUED
         and record.test_top1 is not None
-        and not math.isnan(record.test_top1)
+        and math.isfinite(record.test_top1)
     }
     return list(by_seed.values())
 
@@ -103,3 +103,14 @@ def cell_state(
 def count_searched(records: Iterable[TrialRecord]) -> int:
     """How many search trials have ended; one that was tried again counts with its second."""
     return sum(record.stage == "search" and record.state != "retried" for record in records)
+
+
+def search_values(records: Iterable[TrialRecord]) -> list[float | None]:
+    """The value of each search trial that has ended; None for one whose value does not count."""
+    return [
+        record.value
+        if record.state in VALUED and record.value is not None and math.isfinite(record.value)
+        else None
+        for record in records
+        if record.stage == "search" and record.state != "retried"
+    ]

@@ -65,6 +65,8 @@ def test_a_cell_that_a_budget_has_cut_short_is_complete_and_its_row_tells_the_tr
     (home / "sweeps/story/costs.json").write_text(json.dumps(costs(closed=True).to_dict()))
     rows = leaderboard(home)
     assert {row.cell: row.state for row in rows} == {CE: "complete", MC: "confirm"}
+    assert leaderboard(home) == rows, "those kept beside the record"
+    assert rows[0].aside.costs == costs(closed=True) == leaderboard(home)[0].aside.costs
     text = render(rows, "table", width=120)
     assert "budget: 1 of 2 trials" in text
     assert "Costs: 0.25 device-hours" in text
