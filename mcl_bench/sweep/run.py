@@ -162,13 +162,15 @@ def _run(
             book.mention(note)
         return _outcome(driver, book, _state(driver))
     outlets.check()
+    for note in data.notes(experiment):
+        book.mention(note)
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
 
     def start() -> None:
         driver.open()
-        for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
+        for note in notes(driver.plan, studies, book):
             book.note(note)
 
     if driver.finished:  # an earlier driver died between its last trial and its end
