@@ -20,6 +20,7 @@ from mcl_bench.spec import load
 from mcl_bench.sweep import executor
 from mcl_bench.sweep.run import Outlets, run_sweep
 from mcl_bench.sweep.worker import TrialWorker
+from mcl_bench.training import Spent
 
 EPOCH_SECONDS = 1.0
 
@@ -32,6 +33,7 @@ class IdleTraining:
         self._folder = folder
         self._began = time.time()
         self.records: list[EpochRecord] = []
+        self.spent = Spent()
 
     @property
     def finished(self) -> bool:

@@ -131,10 +131,16 @@ class Book:
             return twin
         return self._others.get(key)
 
-    def open(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
-        """Open the sweep's and the cells' runs; close those that a crash left open."""
+    def open(
+        self, cells: Iterable[CellWords], *, config: Mapping[str, Any], totals: Mapping[str, Any]
+    ) -> None:
+        """Open the sweep's and the cells' runs; close those that a crash left open.
+
+        `totals` are what of the experiment may grow and decides what is asked.
+        """
         ask_tracker(self._tracker.open_sweep, sweep_id=self.folder.id, config=config)
-        self.say("start", pid=os.getpid(), host=socket.gethostname(), id=self.folder.id)
+        host = socket.gethostname()
+        self.say("start", pid=os.getpid(), host=host, id=self.folder.id, **totals)
         for cell in cells:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
@@ -212,6 +218,10 @@ class Book:
         line = self.folder.event(event, **words, **details)
         self.ledger.hear(line)
         self._listener(line)
+
+    def mention(self, text: str) -> None:
+        """Tell people something that is kept nowhere: nothing of the sweep may be written yet."""
+        self._listener({"event": "note", "text": text})
 
     def note(self, text: str) -> None:
         """Tell people something, and keep it among the events."""

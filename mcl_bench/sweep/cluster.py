@@ -130,11 +130,12 @@ def trial_resources(spec: ResourcesSpec, nodes: Sequence[Node]) -> Need:
 def alone(need: Need, nodes: Sequence[Node]) -> Need:
     """What a trial is given so that nothing runs beside it: a whole GPU, or a whole node's CPUs.
 
-    The biggest node's are asked for.
+    The biggest node is asked for.
     """
     if need["GPU"] > 0:
         return {**need, "GPU": max(1.0, need["GPU"])}
-    return {**need, "CPU": max([need["CPU"], *(node.cpus for node in nodes)])}
+    cpus = max((node.cpus for node in nodes), default=0.0)
+    return {**need, "CPU": max(need["CPU"], cpus)}
 
 
 def threads(cpus: float) -> int:

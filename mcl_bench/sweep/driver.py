@@ -106,7 +106,9 @@ class Driver:
             UserError: the record of this name is another sweep's, or can't be reached.
         """
         self._book.open(
-            (cell_words(cell) for cell in self._cells.values()), config=self._experiment.resolved
+            map(cell_words, self._cells.values()),
+            config=self._experiment.resolved,
+            totals=self._supply.totals,
         )
         self._studies.open()  # after what may be refused: a shared storage keeps what is made
 
@@ -250,7 +252,7 @@ class Driver:
         if running.alone:
             self._awaited = config.lease
         running.started = running.started or time.time()
-        self._book.say("launch", running, lease=config.lease, run_id=run_id)
+        self._book.say("launch", running, lease=config.lease, run_id=run_id, device=config.device)
         return Launch(
             trial=config,
             resources=(self._alone if running.alone else self._resources)[running.cell],

@@ -106,8 +106,8 @@ class DriverScheduler(FIFOScheduler):
     def __init__(self, driver: Driver, placer: Placer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._driver = driver
-        self._lost = LostWorkers()
         self._placer = placer
+        self._lost = LostWorkers()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """CONTINUE or STOP, as the driver decides."""
@@ -178,12 +178,9 @@ def _placement(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     For one bundle both strategies are the same: the other one asks for a process of its own.
     """
     wanted = {kind: need for kind, need in config["resources"].items() if need > 0}
-    where = config["nodes"]
-    return tune.PlacementGroupFactory(
-        [wanted],
-        strategy="STRICT_PACK" if config["alone"] else "PACK",
-        bundle_label_selector=None if where is None else [{NODE_LABEL: where}],
-    )
+    strategy = "STRICT_PACK" if config["alone"] else "PACK"
+    where = None if config["nodes"] is None else [{NODE_LABEL: config["nodes"]}]
+    return tune.PlacementGroupFactory([wanted], strategy=strategy, bundle_label_selector=where)
 
 
 def _trial_name(trial: Trial) -> str:

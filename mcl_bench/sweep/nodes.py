@@ -4,6 +4,7 @@ A node other than the driver's is used once it has read what the driver wrote un
 written there itself, and has the packed images in its store (which it packs if they are not there).
 """
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -61,7 +62,7 @@ class Nodes:
 
     Use it as a context: the probe file is there as long. `shared` is whether the experiment says
     where `files` are; without that only the driver's own node is used. `tell` is told of nodes that
-    come later and can't be used, and of what a start waits for.
+    come later, and of those of them that can't be used.
     """
 
     def __init__(
@@ -103,6 +104,9 @@ class Nodes:
         trace: TracebackType | None,
     ) -> None:
         self._probe.unlink(missing_ok=True)
+        if self._shared:
+            with contextlib.suppress(OSError):  # trials have left something there
+                self._probe.parent.rmdir()
 
     @property
     def selector(self) -> str | None:
@@ -113,8 +117,10 @@ class Nodes:
             return self._own
         return f"!in({', '.join(sorted(self._refused))})" if self._refused else None
 
-    def open(self) -> list[Node]:
+    def open(self, mention: Callable[[str], None]) -> list[Node]:
         """The nodes that there are at the start, once all can be used.
+
+        `mention` is told what is waited for.
 
         Raises:
             UserError: `files` is not set though there are several, or a node can't use it.
@@ -134,7 +140,7 @@ class Nodes:
         lacking = self._hear_all(others, pack=False, seconds=ANSWER_SECONDS)
         if lacking:
             names = ", ".join(node.name for node in lacking)
-            self._tell(f"images are packed on {names}")
+            mention(f"images are packed on {names}")
             self._hear_all(lacking, pack=True, seconds=None)
         self._used |= {node.id for node in others}
         return [node for node in _alive() if node.id in self._used]

@@ -66,7 +66,7 @@ class Placer:
         room = {cell for cell in self._needs if self._has_room(cell)}
         if not room and self._cells:
             return None
-        self._close(room)
+        self._bar(room)
         step = self._driver.next()
         if not isinstance(step, Launch):
             return step
@@ -93,13 +93,13 @@ class Placer:
         self._places.take(lease, launch.resources)
         return launch
 
-    def _close(self, room: Set[str]) -> None:
+    def _bar(self, room: Set[str]) -> None:
         """Let the plan ask only cells that there is room for, or the one that has waited enough."""
         plan = self._driver.plan
-        plan.crowded_out = set(self._needs) - room
-        overdue = plan.overdue() if plan.crowded_out and room else None
+        plan.barred = set(self._needs) - room
+        overdue = plan.overdue() if plan.barred and room else None
         if overdue is not None and self._below_limit(overdue) and self._can_hold(overdue):
-            plan.crowded_out = set(self._needs) - {overdue}
+            plan.barred = set(self._needs) - {overdue}
 
     def _follow(self) -> None:
         now = self._clock()

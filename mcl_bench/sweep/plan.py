@@ -20,14 +20,14 @@ Outcome = TrialState | Literal["running"]
 COMPLETE: frozenset[str] = frozenset({"complete", "duplicate"})
 """The outcomes that carry a value."""
 
-OPEN: frozenset[str] = frozenset({"running", "retried"})
-"""The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
-
 PATIENCE = 0.1
 """The share of its work by which a cell may fall behind whoever takes its turns."""
 
 PATIENCE_TRIALS = 2
 """The trials by which it may fall behind where that is more."""
+
+OPEN: frozenset[str] = frozenset({"running", "retried"})
+"""The outcomes of a seed that is still owed: `retried` is a failed trial that is to run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,26 +207,26 @@ class Plan:
 
     def __init__(self, cells: Iterable[CellPlan]) -> None:
         self.cells = {cell.id: cell for cell in cells}
-        self.crowded_out: Set[str] = frozenset()
+        self.barred: Set[str] = frozenset()
         """The cells that there is no room for now; others take their turns."""
 
     def next_step(self) -> Step:
-        """The next thing to start; `Wait` while what is left runs, or has no room."""
+        """The next thing to start; `Wait` while only running trials, or barred cells, are left."""
         waiting = False
         for cell in self._in_turn():
             step = cell.next_step()
-            if step is not None and cell.id not in self.crowded_out:
+            if step is not None and cell.id not in self.barred:
                 return step
             waiting = waiting or step is not None or cell.running > 0
         return Wait() if waiting else Finished()
 
     def overdue(self) -> str | None:
-        """The cell without room that others have overtaken by too much, if there is one."""
+        """The barred cell that others have overtaken by too much, if there is one."""
         late: CellPlan | None = None
         for cell in self._in_turn():
             if cell.next_step() is None:
                 continue
-            if cell.id not in self.crowded_out:
+            if cell.id not in self.barred:
                 if late is None or cell.share() - late.share() <= late.patience():
                     return None
                 return late.id

@@ -107,7 +107,7 @@ class _Follower:
             return
         if event["event"] == "ask":
             if event["stage"] == "search":
-                self._ask(cell, event["trial"], event["params"])
+                self._ask(cell, event["trial"], event["params"], again=event.get("retry_of"))
             else:
                 self._confirm(cell, event)
         elif event["event"] == "report" and event["stage"] == "search":
@@ -148,9 +148,19 @@ class _Follower:
                 if left.state == "RUNNING":
                     self._studies.adopt(cell, "search", left.number)
 
-    def _ask(self, cell: str, number: int, recorded: Mapping[str, Any] | None) -> None:
-        """Ask for a search trial and compare; `recorded` is None for one that has not ended."""
-        asked = self._studies.ask(cell)
+    def _ask(
+        self,
+        cell: str,
+        number: int,
+        recorded: Mapping[str, Any] | None,
+        *,
+        again: int | None = None,
+    ) -> None:
+        """Ask for a search trial and compare; `recorded` is None for one that has not ended.
+
+        `again` is the failed trial that it runs once more, if it does.
+        """
+        asked = self._studies.ask(cell) if again is None else self._studies.ask_again(cell, again)
         if asked.number != number:
             self._differ(cell, number, "number", number, asked.number)
             return

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from mcl_bench.sweep.edits import refuse_edits
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import is_moved, refuse_changes
 from mcl_bench.sweep.notes import notes
-from mcl_bench.sweep.places import Need, Node
+from mcl_bench.sweep.places import Places
 from mcl_bench.sweep.settings import Progress, Settings, sources
 from mcl_bench.sweep.storage import Storage, storage_at
 from mcl_bench.sweep.studies import Studies
@@ -159,16 +159,18 @@ def _run(
     if driver.finished and folder.closed:
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
-            outlets.listener({"event": "note", "text": note})
+            book.mention(note)
         return _outcome(driver, book, _state(driver))
     outlets.check()
+    for note in data.notes(experiment):
+        book.mention(note)
     images = settings.prepare(experiment.cells, outlets.progress)
     folder.hold_digests({**images, **sources(experiment.cells)})
     folder.keep(experiment)
 
     def start() -> None:
         driver.open()
-        for note in (*data.notes(experiment), *notes(driver.plan, studies, book)):
+        for note in notes(driver.plan, studies, book):
             book.note(note)
 
     if driver.finished:  # an earlier driver died between its last trial and its end
@@ -177,7 +179,7 @@ def _run(
         return _outcome(driver, book, _state(driver))
     with connected(address, verbose=verbose):
         nodes = _nodes(experiment, book, settings, local=not address)
-        state = _drive(experiment, driver, nodes, start=start, tell=book.note, verbose=verbose)
+        state = _drive(experiment, driver, book, nodes, start=start, verbose=verbose)
     return _outcome(driver, book, state)
 
 
@@ -219,10 +221,10 @@ def _retire(experiment: Experiment, folder: SweepFolder, tracker: Tracker) -> Sw
 def _drive(
     experiment: Experiment,
     driver: Driver,
+    book: Book,
     nodes: "Nodes",
     *,
     start: Callable[[], None],
-    tell: Callable[[str], None],
     verbose: bool,
 ) -> str:
     """Run what is left on the connected Ray; the state that the sweep ends in.
@@ -232,25 +234,24 @@ def _drive(
     from mcl_bench.sweep.executor import execute  # Ray reads its environment when imported
     from mcl_bench.sweep.placing import Placer
 
+    limit = experiment.spec.resources.max_concurrent
     with nodes:
-        there = nodes.open()
+        there = nodes.open(book.mention)
         needs = {cell.id: trial_resources(cell.resources, there) for cell in experiment.cells}
+        whole = {cell: alone(need, there) for cell, need in needs.items()}
+        slots = max(Places(there).count(need) for need in needs.values())
         start()
         placer = Placer(
             driver,
             watch=nodes.watch,
             needs=needs,
             limits={cell.id: cell.resources.max_concurrent for cell in experiment.cells},
-            limit=experiment.spec.resources.max_concurrent,
-            tell=tell,
+            limit=limit,
+            tell=book.note,
         )
         try:
             with _interruptible(driver), watched(driver.break_off):
-                driver.begin(
-                    needs,
-                    slots=_at_once(experiment, needs, there),
-                    alone={cell: alone(need, there) for cell, need in needs.items()},
-                )
+                driver.begin(needs, slots=min(slots, limit or slots), alone=whole)
                 execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
@@ -259,15 +260,8 @@ def _drive(
     if driver.broken is not None:
         driver.end("failed")
         raise driver.broken
-    state = _state(driver)
-    driver.end(state)
-    return state
-
-
-def _at_once(experiment: Experiment, needs: Mapping[str, Need], nodes: Sequence[Node]) -> int:
-    """How many trials run at once on these nodes, of the cell that most trials of fit."""
-    most = max(sum(node.count(need) for node in nodes) for need in needs.values())
-    return min(most, experiment.spec.resources.max_concurrent or most)
+    driver.end(_state(driver))
+    return _state(driver)
 
 
 def _state(driver: Driver) -> str:

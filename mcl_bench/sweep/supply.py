@@ -28,6 +28,7 @@ class Supply:
         self, experiment: Experiment, *, book: Book, studies: Studies, settings: Settings
     ) -> None:
         self._cells = {cell.id: cell for cell in experiment.cells}
+        self._trials = experiment.spec.search.trials
         self._book = book
         self._studies = studies
         self._settings = settings
@@ -52,6 +53,12 @@ class Supply:
     def finished(self) -> bool:
         """Whether nothing is left to run."""
         return not self._left and isinstance(self.plan.next_step(), Finished)
+
+    @property
+    def totals(self) -> Mapping[str, Any]:
+        """What of the experiment may grow and decides what is asked."""
+        enqueue = {cell.id: len(cell.enqueue) for cell in self._cells.values()}
+        return {"trials": self._trials, "enqueue": enqueue}
 
     @property
     def waiting(self) -> list[Running]:

@@ -102,6 +102,7 @@ def test_a_budget_ends_a_sweep_confirmed_and_a_raised_one_goes_on(
     assert len(table(home, "tiny", "search")) == searched + 1
 
 
+@pytest.mark.soak
 def test_a_budget_that_runs_out_in_a_long_epoch_lets_its_trial_leave_with_a_checkpoint(
     tmp_path: Path, tiny_experiment: str
 ) -> None:

@@ -74,6 +74,7 @@ def told(folder: Path, event: str) -> list[str]:
     ]
 
 
+@pytest.mark.soak
 def test_what_ran_out_of_memory_or_hung_once_is_launched_again_and_the_sweep_is_whole(
     folder: Path,
 ) -> None:
@@ -94,6 +95,7 @@ def test_what_ran_out_of_memory_or_hung_once_is_launched_again_and_the_sweep_is_
     assert told(folder, "tell") == [], "none of them has failed"
 
 
+@pytest.mark.soak
 def test_a_worker_that_the_memory_monitor_kills_is_out_of_memory(folder: Path) -> None:
     file = write(folder, ce="{loss: {name: ce}}")
     said = mcl_bench(

@@ -170,6 +170,7 @@ def test_one_at_a_time_every_sampler_and_pruner_gives_the_same_twice(
     assert {row["state"] for row in table(first)} >= {"complete", "pruned"}
 
 
+@pytest.mark.soak
 def test_trained_on_two_slots_random_gives_the_same_twice(
     tmp_path: Path, tiny_experiment: str
 ) -> None:

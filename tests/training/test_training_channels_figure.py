@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from mcl_bench.data import ImageSet, Pixels
-from mcl_bench.sweep.trials import KEPT, kept, tidy
+from mcl_bench.sweep.lease import name_lease
+from mcl_bench.sweep.trials import TOLD, kept, tidy
 from mcl_bench.training import Training
 from mcl_bench.training.channels import ChannelReport, ChannelSums
 from mcl_bench.training.channels.figure import TILE, Row, draw_rows, heat_colours, plain_text
@@ -114,12 +115,13 @@ def test_a_restored_finished_trial_leaves_the_same_channels(make_config: Any) ->
 
 
 def test_what_a_confirm_trial_leaves_is_kept_beside_its_log(tmp_path: Path) -> None:
-    (tmp_path / "lease").mkdir()
-    for name in (*KEPT, "checkpoint.pt"):
-        (tmp_path / "lease" / name).write_bytes(b"x")
+    name_lease(tmp_path, "1234")
+    (tmp_path / "1234").mkdir()
+    for name in (*TOLD, "checkpoint.pt"):
+        (tmp_path / "1234" / name).write_bytes(b"x")
     tidy(tmp_path)
     assert {CHANNELS_FILE, FIGURE_FILE} <= {path.name for path in kept(tmp_path)}
-    assert not (tmp_path / "lease").exists()
+    assert not (tmp_path / "1234").exists()
 
 
 def test_a_set_without_landmarks_and_with_uneven_groups_is_drawn_too(tmp_path: Path) -> None:
