@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
 
-# The tests open the page in a real browser: CHROMIUM, or Debian's package, installed if it can be.
+# `make soak` opens the page in a real browser: CHROMIUM, or Debian's package, installed if it can be.
 browser:
 	@test -n "$$CHROMIUM" || command -v chromium > /dev/null || { \
 		sudo=""; test "$$(id -u)" = 0 || sudo="sudo -n"; \
@@ -27,7 +27,7 @@ browser:
 		$$sudo apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || { \
 		echo "the tests need chromium: install it, or set CHROMIUM to its path" >&2; exit 1; }
 
-test: install browser
+test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 lint: install
@@ -46,7 +46,7 @@ bench: $(VENV)/.bench browser
 bench-scaling: install
 	$(BIN)/python benchmarks/data_scaling.py
 
-soak: install
+soak: install browser
 	$(BIN)/python -m pytest -m soak -s
 
 clean:
