@@ -23,7 +23,7 @@ from mcl_bench.records import UserError
 from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.postgres import PostgresStorage
 
-pytestmark = pytest.mark.timeout(600)  # two servers are started, and five sweeps run
+pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]  # two servers, and five sweeps
 
 SHORT = ("arms.mc=null", "search.trials=1", "confirm.seeds=1", "train.epochs=1")
 SPACE = tuple(f"search.space.arms.mc.loss.{key}=null" for key in ("mu", "lambda", "mask_ratio"))

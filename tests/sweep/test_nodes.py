@@ -218,6 +218,7 @@ resources: {cpus: 0.25, max_concurrent: 5}
 """Trials of a whole GPU, of half a one and of none, each waiting six seconds."""
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_shares_of_gpus_and_limits_hold_at_every_moment(site: Site, tmp_path: Path) -> None:
     home, file = tmp_path / "runs", tmp_path / "sizes.yaml"
@@ -261,6 +262,7 @@ def test_shares_of_gpus_and_limits_hold_at_every_moment(site: Site, tmp_path: Pa
     assert any(moment["cpu"] and moment["half"] for moment in moments)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_nodes_lost_and_won_while_it_runs_neither_lose_nor_repeat_a_trial(
     site: Site, tmp_path: Path
