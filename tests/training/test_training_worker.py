@@ -32,6 +32,7 @@ def work(config: TrialConfig, checkpoint: Path | None = None) -> TrialWorker:
         config={
             "trial": json.dumps(config.to_dict()),
             "stop": f"{config.folder}.stop",
+            "full": f"{config.folder}.full",
             "checkpoint": None if checkpoint is None else str(checkpoint),
         }
     )
