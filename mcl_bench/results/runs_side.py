@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 STATUS = {**TRIAL_STATUS, "interrupted": "KILLED"}
 """MLflow's status of a trial's run that is not open, by its state."""
 
+NOT_SENT = frozenset({"log.txt", "lease", "weights.safetensors"})
+"""What lies in a trial's folder and is not for its run."""
+
 APART = "apart"
 """The kind of a run that no trial has: kept, and not looked at any more."""
 
@@ -239,7 +242,9 @@ class RunsSide:
     def _artifacts(self, record: TrialRecord) -> list[Path]:
         folder = self._trials_at / record.cell / f"{record.stage}-{record.trial}"
         return [
-            path for path in sorted(folder.glob("*")) if path.is_file() and path.name != "log.txt"
+            path
+            for path in sorted(folder.glob("*"))
+            if path.is_file() and path.name not in NOT_SENT
         ]
 
     def _restored(self, client: "MlflowClient", run_id: str) -> str | None:

@@ -27,6 +27,7 @@ from mcl_bench.sweep.failures import (
     verdict,
 )
 from mcl_bench.sweep.lost import LostWorkers, count_kernel_kills
+from mcl_bench.sweep.places import Node
 from mcl_bench.sweep.worker import Leaving
 from mcl_bench.training import CheckpointError, Diverged
 
@@ -193,7 +194,11 @@ def test_lost_workers_and_lack_of_memory_neither_break_nor_lengthen_the_row() ->
 
 
 def test_alone_is_a_whole_gpu_or_the_biggest_node() -> None:
-    nodes = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 8.0}, {"memory": 1.0}]
+    small, big = (
+        Node(id=name, address=name, name=name, cpus=cpus, gpus=gpus)
+        for name, cpus, gpus in (("a", 4.0, 0), ("b", 16.0, 8))
+    )
+    nodes = [small, big]
     assert alone({"CPU": 2.0, "GPU": 0.25}, nodes) == {"CPU": 2.0, "GPU": 1.0}
     assert alone({"CPU": 1.0, "GPU": 0.0}, nodes) == {"CPU": 16.0, "GPU": 0.0}
 
