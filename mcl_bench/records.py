@@ -25,6 +25,9 @@ Report = Callable[["EpochRecord"], Decision]
 TrialName = tuple[str, Stage, int]
 """What names a trial in its sweep: cell, stage and number."""
 
+NOT_SENT = frozenset({"log.txt", "lease", "weights.safetensors"})
+"""What lies in a trial's folder and is not for its run."""
+
 TrialState = Literal[
     "complete", "pruned", "diverged", "failed", "retried", "duplicate", "superseded"
 ]

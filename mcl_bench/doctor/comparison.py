@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcl_bench.records import Finding, Inventory, InventoryTrial, TrialId
+from mcl_bench.records import NOT_SENT, Finding, Inventory, InventoryTrial, TrialId
 
 OPEN = frozenset({"running", "waiting", "interrupted", "asked"})
 """What sides call a trial that has not ended."""
@@ -276,7 +276,7 @@ def _listed(steps: Sequence[int]) -> str:
 
 def _artifacts(kept: Sequence[str]) -> list[str]:
     """The files of a trial that its run keeps too."""
-    return [name for name in kept if "/" not in name and name != "log.txt"]
+    return [name for name in kept if "/" not in name and name not in NOT_SENT]
 
 
 def _keeper(runs: Sequence[InventoryTrial], run_id: str | None) -> InventoryTrial | None:

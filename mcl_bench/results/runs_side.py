@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench.records import (
+    NOT_SENT,
     CellWords,
     Finding,
     Inventory,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 STATUS = {**TRIAL_STATUS, "interrupted": "KILLED"}
 """MLflow's status of a trial's run that is not open, by its state."""
-
-NOT_SENT = frozenset({"log.txt", "lease", "weights.safetensors"})
-"""What lies in a trial's folder and is not for its run."""
 
 APART = "apart"
 """The kind of a run that no trial has: kept, and not looked at any more."""
