@@ -19,7 +19,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-LIBRARIES = ["torch", "torchvision", "optuna", "mlflow", "pyarrow", "sklearn", "running"]
+LIBRARIES = [
+    "torch",
+    "torch._dynamo",
+    "torchvision",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "optuna.importance",
+    "plotly",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "running",
+]
 """What the server imports; not Ray, which takes settings from the environment at its import."""
 
 
@@ -34,15 +45,15 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def mcl_bench(
-    *arguments: str, home: Path, code: int = 0, timeout: float = 240
+    *arguments: str, home: Path, code: int = 0, timeout: float = 240, ray: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run `mcl-bench` and hold it to its exit code."""
+    """Run `mcl-bench` and hold it to its exit code; without `ray` the driver trains by itself."""
     words = command(*arguments)
     with TemporaryDirectory() as folder:
         said = [Path(folder, name) for name in ("stdout", "stderr")]
         process = _server().Process(
             target=_run,
-            args=(["mcl-bench", *map(str, arguments)], os.getcwd(), environment(home), *said),
+            args=(["mcl-bench", *map(str, arguments)], os.getcwd(), environment(home), *said, ray),
         )
         process.start()
         process.join(timeout)
@@ -71,7 +82,12 @@ def _server() -> ForkServerContext:
 
 
 def _run(
-    words: list[str], folder: str, settings: Mapping[str, str], stdout: Path, stderr: Path
+    words: list[str],
+    folder: str,
+    settings: Mapping[str, str],
+    stdout: Path,
+    stderr: Path,
+    ray: bool,
 ) -> None:
     """Be `python -m mcl_bench.cli …` in a process that has just been forked."""
     for number, path in ((1, stdout), (2, stderr)):
@@ -89,6 +105,10 @@ def _run(
     try:
         from mcl_bench.cli import main
 
+        if not ray:
+            from without_ray import install
+
+            install()
         main()
     except SystemExit as stop:
         code = 0 if stop.code is None else stop.code

@@ -34,7 +34,7 @@ def test_the_owners_add_up_and_another_sweep_takes_what_is_known(
     file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
     file.write_text(tiny_experiment)
     small = (*SMALL, "search.pruner=none", "search.trials=3")
-    done = mcl_bench("sweep", str(file), *small, home=home)
+    done = mcl_bench("sweep", str(file), *small, home=home, ray=False)
     assert "Costs: " in done.stdout
     costs = json.loads((home / "sweeps/tiny/costs.json").read_text())
     owned = costs["slot_seconds"]
@@ -63,7 +63,7 @@ def test_the_owners_add_up_and_another_sweep_takes_what_is_known(
     assert not list((home / "sweeps/tiny/trials").rglob("checkpoint.pt"))
 
     again = (*small, "name=again", "search.reuse=true", "search.trials=4", "confirm.seeds=1")
-    again_done = mcl_bench("sweep", str(file), *again, home=home)
+    again_done = mcl_bench("sweep", str(file), *again, home=home, ray=False)
     first, second = table(home, "tiny", "search"), table(home, "again", "search")
     assert [row["state"] for row in second] == ["duplicate"] * 3 + ["complete"]
     for known, row in zip(first, second, strict=False):
@@ -83,8 +83,8 @@ def test_a_budget_ends_a_sweep_confirmed_and_a_raised_one_goes_on(
     file.write_text(tiny_experiment)
     more = ("search.trials=500", "search.pruner=none", "resources.max_concurrent=1")
     words = ("sweep", str(file), *SMALL, *more)
-    seconds = 60
-    done = mcl_bench(*words, f"budget.device_hours={seconds / 3600}", home=home)
+    seconds = 15
+    done = mcl_bench(*words, f"budget.device_hours={seconds / 3600}", home=home, ray=False)
     assert "raise budget.device_hours" in done.stderr
     searched = len(table(home, "tiny", "search"))
     assert 1 <= searched < 500
@@ -95,9 +95,15 @@ def test_a_budget_ends_a_sweep_confirmed_and_a_raised_one_goes_on(
     assert told["cells"][0]["state"] == "complete"
     assert sum(told["costs"]["device_seconds"].values()) < 1.5 * seconds
     before = (home / "sweeps/tiny/events.jsonl").read_text()
-    mcl_bench(*words, f"budget.device_hours={seconds / 3600}", home=home)
+    mcl_bench(*words, f"budget.device_hours={seconds / 3600}", home=home, ray=False)
     assert (home / "sweeps/tiny/events.jsonl").read_text() == before
-    mcl_bench(*words, "budget.device_hours=null", "search.trials=" + str(searched + 1), home=home)
+    mcl_bench(
+        *words,
+        "budget.device_hours=null",
+        "search.trials=" + str(searched + 1),
+        home=home,
+        ray=False,
+    )
     assert status(home, "tiny")["state"] == "complete"
     assert len(table(home, "tiny", "search")) == searched + 1
 

@@ -42,7 +42,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.mark.timeout(600)
 def test_overrides_alone_run_it_on_a_small_tree(tmp_path: Path, tree: Path) -> None:
     home = tmp_path / "runs"
-    done = mcl_bench("sweep", FILE, f"data.root={tree}", *SMALL, home=home, timeout=580)
+    done = mcl_bench("sweep", FILE, f"data.root={tree}", *SMALL, home=home, timeout=580, ray=False)
     board = done.stdout.splitlines()
     assert "sweep cub_resnet: top-1 on test" in board
     assert max(map(len, board)) <= 80

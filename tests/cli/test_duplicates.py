@@ -29,7 +29,7 @@ def test_equal_settings_are_told_the_value_and_not_trained(
         resources="{max_concurrent: 1}",
     )
     home = tmp_path / "runs"
-    mcl_bench("sweep", str(file), "train.epochs=1", home=home)
+    mcl_bench("sweep", str(file), "train.epochs=1", home=home, ray=False)
     rows = pq.read_table(home / "sweeps/tiny/results.parquet").to_pylist()
     search = sorted((row for row in rows if row["stage"] == "search"), key=lambda r: r["trial"])
     assert len(search) == 6
@@ -61,7 +61,7 @@ def test_mc_with_mu_zero_is_cross_entropy_and_is_not_trained_again(
         search="{trials: 1, sampler: random, pruner: none, space: {model.xi: {choice: [3]}}}",
     )
     home = tmp_path / "runs"
-    mcl_bench("sweep", str(file), "train.epochs=1", home=home)
+    mcl_bench("sweep", str(file), "train.epochs=1", home=home, ray=False)
     rows = pq.read_table(home / "sweeps/tiny/results.parquet").to_pylist()
     states = sorted((row["stage"], row["state"]) for row in rows)
     assert states == sorted(

@@ -66,7 +66,7 @@ def test_a_ten_line_file_runs_a_folder_of_unprepared_images(
     file = tmp_path / "mine.yaml"
     file.write_text(TEN_LINES.replace("ROOT", f'"{photographs}"'))
     home = tmp_path / "runs"
-    done = mcl_bench("sweep", str(file), "--json", home=home)
+    done = mcl_bench("sweep", str(file), "--json", home=home, ray=False)
     told = json.loads(done.stdout)
     assert told["state"] == "complete"
     assert [row["n"] for row in told["rows"]] == [2, 2]
@@ -113,7 +113,7 @@ def test_search_runs_without_source_and_test_and_confirm_fails_by_name(
 def test_a_missing_folder_is_told_with_its_place_and_exit_3(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(TEN_LINES.replace("ROOT", '"nowhere/at/all"'))
-    done = mcl_bench("sweep", str(file), home=tmp_path / "runs", code=3)
+    done = mcl_bench("sweep", str(file), home=tmp_path / "runs", code=3, ray=False)
     assert f"{file}:3" in done.stderr
     assert "nowhere/at/all" in done.stderr
 

@@ -39,7 +39,7 @@ def test_a_grid_is_planned_run_and_counted_by_its_points(tmp_path: Path) -> None
     assert planned["trials"] == 2 + 4 + 2
     assert any("search.trials (40) is not read" in warning for warning in planned["warnings"])
 
-    done = mcl_bench("sweep", str(file), home=home)
+    done = mcl_bench("sweep", str(file), home=home, ray=False)
     assert "[8/8]" in done.stdout
     assert "/40" not in done.stdout
     (told,) = json.loads(mcl_bench("status", "--json", home=home).stdout)["sweeps"]

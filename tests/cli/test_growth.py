@@ -69,12 +69,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("grow")
     home, file = folder / "runs", folder / "grow.yaml"
     file.write_text(SMALL)
-    mcl_bench("sweep", str(file), home=home)
+    mcl_bench("sweep", str(file), home=home, ray=False)
     before = {"table": table(home), "ended": ended(home)}
     logs = {path: path.read_text() for path in (home / "sweeps/grow/trials").rglob("log.txt")}
     launched = len(read_lines(home / "sweeps/grow/events.jsonl"))
     file.write_text(GROWN)
-    told = json.loads(mcl_bench("sweep", str(file), "--json", home=home).stdout)
+    told = json.loads(mcl_bench("sweep", str(file), "--json", home=home, ray=False).stdout)
     return {"home": home, "before": before, "logs": logs, "launched": launched, "told": told}
 
 
@@ -138,7 +138,9 @@ def test_any_other_change_is_refused_with_a_diff(
 ) -> None:
     home = grown["home"]
     records = (home / "sweeps/grow/records.jsonl").read_bytes()
-    refused = mcl_bench("sweep", str(home.parent / "grow.yaml"), change, home=home, code=2)
+    refused = mcl_bench(
+        "sweep", str(home.parent / "grow.yaml"), change, home=home, code=2, ray=False
+    )
     assert said in refused.stderr
     assert (home / "sweeps/grow/records.jsonl").read_bytes() == records
 
@@ -147,7 +149,9 @@ def test_fewer_trials_and_other_resources_are_free(grown: dict[str, Any]) -> Non
     home = grown["home"]
     file = str(home.parent / "grow.yaml")
     told = json.loads(
-        mcl_bench("sweep", file, "resources.max_concurrent=1", "--json", home=home).stdout
+        mcl_bench(
+            "sweep", file, "resources.max_concurrent=1", "--json", home=home, ray=False
+        ).stdout
     )
     assert told["state"] == "complete"
     assert told["trials"] == grown["told"]["trials"]
@@ -164,7 +168,7 @@ def test_what_a_grown_file_cannot_try_and_a_newer_library_are_told(grown: dict[s
     file.write_text(GROWN.replace(queue, f"{queue}, {{train.optimizer.lr: 0.02}}"))
     try:
         records.write_text(older)
-        told = " ".join(mcl_bench("sweep", str(file), home=home).stdout.split())
+        told = " ".join(mcl_bench("sweep", str(file), home=home, ray=False).stdout.split())
     finally:
         records.write_text(whole)
     assert f"{OLD}: 1 of search.enqueue will not be tried: search.trials (2) is a total" in told

@@ -13,7 +13,9 @@ from running import mcl_bench, read_lines
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_experiment: str) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "tiny.yaml").write_text(tiny_experiment)
-    mcl_bench("sweep", str(folder / "tiny.yaml"), "search.trials=3", home=folder / "runs")
+    mcl_bench(
+        "sweep", str(folder / "tiny.yaml"), "search.trials=3", home=folder / "runs", ray=False
+    )
     return folder / "runs"
 
 
@@ -50,7 +52,7 @@ def test_the_best_setting_is_a_file_that_sweep_and_train_run_to_the_same_numbers
     best = row(home, cell, "search", number)
     trained = json.loads(mcl_bench("train", str(file), "--json", home=home).stdout)
     assert trained["epochs"][-1]["metrics"]["val/top1"] == best["value"]
-    swept = json.loads(mcl_bench("sweep", str(file), "--json", home=home).stdout)
+    swept = json.loads(mcl_bench("sweep", str(file), "--json", home=home, ray=False).stdout)
     (again,) = swept["rows"]
     before = json.loads(mcl_bench("leaderboard", "tiny", "--format", "json", home=home).stdout)
     (first,) = (found for found in before["rows"] if found["cell"] == cell)

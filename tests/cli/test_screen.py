@@ -222,7 +222,9 @@ def test_after_it_the_leaderboard_stands_alone_below_one_line(watched: Watched) 
         check=True,
     )
     table = [line.rstrip() for line in told.stdout.splitlines()]
-    assert watched.left[1:] == ["", *table]
+    page = f"page: {watched.home}/sweeps/tiny/report.html"
+    assert watched.left[1 : len(table) + 2] == ["", *table]
+    assert "".join(watched.left[len(table) + 2 :]) == page
     assert max(map(len, table)) <= COLUMNS
 
 

@@ -304,6 +304,7 @@ def ddp_rank(rank: int, folder: Path) -> None:
         loss(network(images[own]), target[own]).backward()
         if rank == 0:
             torch.save(network.module.weight.grad, folder / "gradient.pt")
+        torch.distributed.barrier()  # a rank that closes first aborts one that still reads
     finally:
         torch.distributed.destroy_process_group()
 

@@ -4,13 +4,14 @@ What Tune does is done here by a loop: every slot's trial trains an epoch in tur
 the drive at any named point with `Killed`; the next drive finds what was written until then.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from without_ray import Worker
 
 from mcl_bench.results import MlflowTracker, write_table
 from mcl_bench.spec import load
@@ -21,31 +22,12 @@ from mcl_bench.sweep.plan import Finished
 from mcl_bench.sweep.settings import Settings
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.trials import Launch
-from mcl_bench.sweep.worker import TrialWorker
 
 RESOURCES = {"CPU": 1.0, "GPU": 0.0}
 
 
 class Killed(BaseException):
     """The drive has been ended where a SIGKILL would have ended it."""
-
-
-class Worker(TrialWorker):
-    """The trainable that Tune would place, which asks nothing of Ray."""
-
-    def __init__(self, launch: Launch, driver: Driver) -> None:
-        self.lease = launch.trial.lease
-        self.setup(
-            {
-                "trial": json.dumps(launch.trial.to_dict()),
-                "checkpoint": launch.checkpoint,
-                "stop": str(driver.stop_file),
-                "full": str(driver.limits.quota.full_file),
-            }
-        )
-
-    def __del__(self) -> None:
-        self.cleanup()
 
 
 @dataclass(frozen=True, kw_only=True)

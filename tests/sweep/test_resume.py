@@ -161,11 +161,19 @@ def test_a_finished_sweep_needs_no_images_and_a_grown_one_needs_its_own(
     file.write_text(tiny_experiment[:start] + data + tiny_experiment[end:])
     short = ("search.trials=1", "confirm.seeds=1", "train.epochs=1", "search.pruner=none")
     draw_folder(root, seed=0)
-    mcl_bench("sweep", str(file), *short, home=home)
+    mcl_bench("sweep", str(file), *short, home=home, ray=False)
     shutil.move(root, tmp_path / "away")
-    told = json.loads(mcl_bench("sweep", str(file), *short, "--json", home=home).stdout)
+    told = json.loads(mcl_bench("sweep", str(file), *short, "--json", home=home, ray=False).stdout)
     assert told["state"] == "complete"
-    mcl_bench("sweep", str(file), *short, f"data.root={tmp_path / 'away'}", "--quiet", home=home)
+    mcl_bench(
+        "sweep",
+        str(file),
+        *short,
+        f"data.root={tmp_path / 'away'}",
+        "--quiet",
+        home=home,
+        ray=False,
+    )
     moved = mcl_bench("train", "tiny/folder-convnet-ce/search-0", "--json", home=home)
     assert json.loads(moved.stdout)["value"] == json.loads(moved.stdout)["recorded"]
     best = mcl_bench("best", "tiny", "--cell", "folder-convnet-ce", home=home)
@@ -173,7 +181,7 @@ def test_a_finished_sweep_needs_no_images_and_a_grown_one_needs_its_own(
     draw_folder(root, seed=1)
     records = (home / "sweeps/tiny/records.jsonl").read_bytes()
     grown = (*short[1:], "search.trials=2")
-    refused = mcl_bench("sweep", str(file), *grown, home=home, code=2)
+    refused = mcl_bench("sweep", str(file), *grown, home=home, code=2, ray=False)
     assert "folder: digest" in refused.stderr
     assert (home / "sweeps/tiny/records.jsonl").read_bytes() == records
 
@@ -183,9 +191,9 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_file_trips_over(
 ) -> None:
     file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
     file.write_text(tiny_experiment)
-    mcl_bench("sweep", str(file), "tracking.uri=nonsense://x", home=home, code=2)
+    mcl_bench("sweep", str(file), "tracking.uri=nonsense://x", home=home, code=2, ray=False)
     assert not (home / "sweeps/tiny").exists()
-    refused = mcl_bench("sweep", str(file), "resources.cpus=512", home=home, code=2)
+    refused = mcl_bench("sweep", str(file), "resources.cpus=512", home=home, code=2, ray=False)
     assert "a trial needs 512 CPU, the biggest node has" in refused.stderr
     assert not (home / "mlflow.db").exists(), "something was started"
     plan = json.loads(
@@ -193,32 +201,36 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_file_trips_over(
     )
     assert any("512 CPU" in warning for warning in plan["warnings"])
     mended = ("search.trials=1", "confirm.seeds=1", "train.epochs=1")
-    mcl_bench("sweep", str(file), *mended, home=home)
+    mcl_bench("sweep", str(file), *mended, home=home, ray=False)
 
 
 def test_damaged_records_are_told_with_file_and_line(tmp_path: Path, tiny_experiment: str) -> None:
     file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
     file.write_text(tiny_experiment)
     short = ("search.trials=1", "confirm.seeds=1", "train.epochs=1", "search.pruner=none")
-    mcl_bench("sweep", str(file), *short, home=home)
+    mcl_bench("sweep", str(file), *short, home=home, ray=False)
     looks = home / "sweeps/tiny/looks.jsonl"
     whole = looks.read_text()
     looks.write_text("{broken\n" + whole)
-    assert f"{looks}:1: damaged" in mcl_bench("sweep", str(file), home=home, code=3).stderr
+    assert (
+        f"{looks}:1: damaged" in mcl_bench("sweep", str(file), home=home, code=3, ray=False).stderr
+    )
     looks.write_text(whole.partition("\n")[2])
     for call in ((), ("--new",)):
-        told = mcl_bench("sweep", str(file), *short, *call, home=home, code=3).stderr
+        told = mcl_bench("sweep", str(file), *short, *call, home=home, code=3, ray=False).stderr
         assert f"{looks}:1: the ledger of looks at test has been tampered with: line 1 was" in told
     board = json.loads(mcl_bench("leaderboard", "--json", home=home).stdout)
     assert f"line 1 of {looks} was written after" in board["warnings"][0]
     looks.write_text(whole)
     study = home / "sweeps/tiny/study.db"
     study.write_bytes(b"not a database" * 100)
-    assert "study.db is damaged" in mcl_bench("sweep", str(file), home=home, code=3).stderr
+    assert (
+        "study.db is damaged" in mcl_bench("sweep", str(file), home=home, code=3, ray=False).stderr
+    )
     study.unlink()
     records = (home / "sweeps/tiny/records.jsonl").read_bytes()
     for change in ((), ("data={name: folder, root: nowhere, options: null}",)):
-        gone = mcl_bench("sweep", str(file), *short, *change, home=home, code=3)
+        gone = mcl_bench("sweep", str(file), *short, *change, home=home, code=3, ray=False)
         assert "the Optuna storage of this sweep's trials is gone" in gone.stderr
     assert (home / "sweeps/tiny/records.jsonl").read_bytes() == records
     assert read_lines(looks)

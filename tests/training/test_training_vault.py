@@ -14,8 +14,18 @@ from mcl_bench.records import TestGrant, TrialConfig
 PACKAGE = Path(mcl_bench.__file__).parent
 ONE = {"train": {"epochs": 1, "schedule": {"warmup_epochs": 0}}}
 
-MAY_OPEN = {"data/vault.py", "data/__init__.py", "training/inputs.py", "testing/datasets.py"}
-"""Where `open_test` is told, handed on and called; the last one is a suite of tests."""
+MAY_OPEN = {
+    "data/vault.py",
+    "data/__init__.py",
+    "data/thumbnails.py",
+    "training/inputs.py",
+    "testing/datasets.py",
+}
+"""Where `open_test` is told, handed on and called.
+
+Thumbnails are made after a confirm trial, with its own look's grant; `testing/datasets.py` is a
+suite of tests.
+"""
 
 
 def step(config: TrialConfig) -> dict[str, Any]:
