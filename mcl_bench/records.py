@@ -385,8 +385,19 @@ class Tracker(Protocol):
         """Mark a trial's run as interrupted until it is taken up again."""
         ...
 
-    def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
-        """Summarise a cell's confirm trials on its run and close it."""
+    def finish_cell(
+        self,
+        cell: str,
+        *,
+        state: str,
+        records: Sequence[TrialRecord],
+        weights: Mapping[int, Path] | None = None,
+    ) -> None:
+        """Summarise a cell's confirm trials on its run and close it.
+
+        `weights` are the files that its confirm trials have left, by number; of a complete cell
+        the model is kept.
+        """
         ...
 
     def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:

@@ -10,6 +10,7 @@ from mcl_bench.data.images import ImageSet, Pixels, StoredImages
 from mcl_bench.data.mixing import Mix
 from mcl_bench.data.notes import notes
 from mcl_bench.data.predictions import write_predictions
+from mcl_bench.data.shown import shown
 from mcl_bench.data.splits import Split, class_weights, cut
 from mcl_bench.data.store import Packed, open_train, prepare
 from mcl_bench.data.thumbnails import thumbnails
@@ -41,6 +42,7 @@ __all__ = [
     "open_train",
     "pixel_bytes",
     "prepare",
+    "shown",
     "thumbnails",
     "verify",
     "write_predictions",

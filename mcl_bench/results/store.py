@@ -22,8 +22,9 @@ SILENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-"""Set before MLflow is imported: it sends nothing about its use, and prints no URLs."""
+"""Set before MLflow is imported: it sends nothing about its use, prints no URLs and no bars."""
 
 
 def embedded_uri(home: Path) -> str:

@@ -44,6 +44,7 @@ from mcl_bench.results.entities import (
 from mcl_bench.results.environment import environment
 from mcl_bench.results.experiment import USER, find_runs, open_experiment, retire_experiment
 from mcl_bench.results.folder import count_looks
+from mcl_bench.results.models import keep_model, link_images
 from mcl_bench.results.store import open_client
 from mcl_bench.results.winners import best_search, confirmed
 
@@ -147,9 +148,12 @@ class MlflowTracker:
         if known_run_id is not None and known_run_id in self._steps:
             return known_run_id
         name: TrialName = (config.id.cell, config.id.stage, config.id.number)
-        return self._start(
+        run_id = self._start(
             name, seed=config.seed, key=config.key, settings=config.settings, known=known_run_id
         )
+        if config.id.stage == "confirm":
+            link_images(self._client, run_id, config)
+        return run_id
 
     def log_epochs(self, run_id: str, records: Sequence[EpochRecord]) -> None:
         """Send these epochs' metrics; what the run already has is not doubled."""
@@ -179,18 +183,30 @@ class MlflowTracker:
         self._end(run_id, state="interrupted")
         self._steps.pop(run_id, None)
 
-    def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
-        """Summarise a cell's confirm trials on its run and close it.
+    def finish_cell(
+        self,
+        cell: str,
+        *,
+        state: str,
+        records: Sequence[TrialRecord],
+        weights: Mapping[int, Path] | None = None,
+    ) -> None:
+        """Summarise a cell's confirm trials on its run and close it; keep a complete cell's model.
 
         The summary's timestamp is its last confirm trial's end, so that repeating it adds nothing.
         """
         run_id = self._cell_runs[cell]
-        confirm = confirmed(records, best_search(records, metric=self._metric))
+        best = best_search(records, metric=self._metric)
+        confirm = confirmed(records, best)
         if confirm:
             folder = self._home / "sweeps" / self._sweep
             values = summary(confirm, test_looks=count_looks(folder, cell))
             ended = max(record.finished for record in confirm)
             self._log(run_id, metrics=metrics_at(values, ended))
+        for record in confirm if state == "complete" else []:
+            if best is not None and weights is not None and record.trial in weights:
+                file = weights[record.trial]
+                keep_model(self._client, confirm=record, search=best, weights=file)
         self._end(run_id, state=state)
 
     def keep_page(self, page: Path) -> None:

@@ -31,7 +31,7 @@ from mcl_bench.sweep.plan import CellPlan
 from mcl_bench.sweep.quota import keep_weights
 from mcl_bench.sweep.reuse import KnownTrials
 from mcl_bench.sweep.studies import Studies
-from mcl_bench.sweep.trials import Running, kept, tidy
+from mcl_bench.sweep.trials import WEIGHTS, Running, kept, tidy
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Told every event as it is written; people's progress is made of these."""
@@ -235,11 +235,26 @@ class Book:
                 ask_tracker(self._tracker.interrupt_trial, running.run_id)
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
-            ask_tracker(self._tracker.finish_cell, cell.id, state=cell.state(), records=records)
+            ask_tracker(
+                self._tracker.finish_cell,
+                cell.id,
+                state=cell.state(),
+                records=records,
+                weights=self._weights(records),
+            )
         costs = self.ledger.costs(clock=time.monotonic())
         ask_tracker(self._tracker.finish_sweep, state=state, costs=costs)
         self.say("end", state=state)
         self._write_costs()
+
+    def _weights(self, records: Iterable[TrialRecord]) -> dict[int, Path]:
+        """The weights that the confirm trials of one cell have left, by the trial's number."""
+        files = {
+            record.trial: self.folder.trial(record.cell, record.stage, record.trial) / WEIGHTS
+            for record in records
+            if record.stage == "confirm"
+        }
+        return {number: path for number, path in files.items() if path.exists()}
 
     def _close_run(self, record: TrialRecord) -> None:
         folder = self.folder.trial(record.cell, record.stage, record.trial)

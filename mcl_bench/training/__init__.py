@@ -6,6 +6,7 @@ from mcl_bench.training.epoch import Diverged
 from mcl_bench.training.facts import NetworkFacts, describe, source_sha256
 from mcl_bench.training.listing import BackboneFacts, list_backbones
 from mcl_bench.training.machine import count_gpus, default_device
+from mcl_bench.training.predictor import Predictor
 from mcl_bench.training.spent import Spent
 from mcl_bench.training.trial import Interrupted, Training, run_trial
 
@@ -15,6 +16,7 @@ __all__ = [
     "Diverged",
     "Interrupted",
     "NetworkFacts",
+    "Predictor",
     "Spent",
     "Training",
     "check",

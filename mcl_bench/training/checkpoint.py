@@ -12,6 +12,7 @@ import torch
 
 import mcl_bench
 from mcl_bench import files
+from mcl_bench.records import DataError
 
 FORMAT = 1
 """The version of the checkpoint's form."""
@@ -56,10 +57,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     files.write_whole(path, buffer.getvalue())
 
 
-def write_weights(path: Path, **modules: torch.nn.Module) -> None:
+def write_weights(path: Path, words: Mapping[str, str], **modules: torch.nn.Module) -> None:
     """Write the states of these modules as one safetensors file, each key after its module's name.
 
-    The file appears whole or not at all.
+    `words` is what the file says of itself. It appears whole or not at all.
     """
     from safetensors.torch import save
 
@@ -68,7 +69,22 @@ def write_weights(path: Path, **modules: torch.nn.Module) -> None:
         for name, module in modules.items()
         for key, value in module.state_dict().items()
     }
-    files.write_whole(path, save(tensors))
+    files.write_whole(path, save(tensors, metadata=dict(words)))
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a file of weights, on the CPU, and what it says of itself.
+
+    Raises DataError if it is absent or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} holds no weights that can be read: {error}") from error
 
 
 def read_checkpoint(path: Path, *, key: str) -> Checkpoint:

@@ -1,5 +1,6 @@
 """One training: an iterator of epochs that can be stopped anywhere and go on bit for bit."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -184,7 +185,11 @@ class Training(Iterator[EpochRecord]):
 
     def _write_weights(self) -> None:
         path = Path(self.config.folder) / "weights.safetensors"
-        write_weights(path, network=self.network, objective=self.objective)
+        words = {
+            "settings": json.dumps(dict(self.config.settings), ensure_ascii=False),
+            "classes": json.dumps(self._inputs.classes, ensure_ascii=False),
+        }
+        write_weights(path, words, network=self.network, objective=self.objective)
 
     def _obey(self) -> None:
         word = self._control()

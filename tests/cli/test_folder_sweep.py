@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from running import command, environment, mcl_bench, read_lines
 from typer.testing import CliRunner
 
 from mcl_bench.cli import app
+from mcl_bench.sweep.folder import recorded_digests
 
 TEN_LINES = """\
 version: 1
@@ -71,6 +73,53 @@ def test_a_ten_line_file_runs_a_folder_of_unprepared_images(
     assert told["state"] == "complete"
     assert [row["n"] for row in told["rows"]] == [2, 2]
     assert {row["dataset"] for row in told["rows"]} == {"folder"}
+    check_the_model(home, photographs)
+
+
+def check_the_model(home: Path, photographs: Path) -> None:
+    """The registered model is that of the best search, and says what it said on test."""
+    import mlflow
+    import pandas as pd
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    name = "mcl_bench-folder"
+    versions = client.search_model_versions(f"name = '{name}'")
+    rows = pq.read_table(home / "sweeps/mine/results.parquet").to_pylist()
+    assert sorted(version.tags["mcl.cell"] for version in versions) == sorted(
+        {row["cell"] for row in rows}
+    )
+    best = client.get_model_version_by_alias(name, "best")
+    tops = {version.version: float(version.tags["mcl.val_top1"]) for version in versions}
+    assert tops[best.version] == max(tops.values())
+    (row,) = (row for row in rows if row["run_id"] == best.run_id)
+    search = max(
+        row["val_top1"] for row in rows if row["stage"] == "search" and row["value"] is not None
+    )
+    assert max(tops.values()) == search
+
+    (linked,) = client.get_run(best.run_id).inputs.dataset_inputs
+    digest = recorded_digests(home / "sweeps/mine")["folder"]
+    assert (linked.dataset.name, json.loads(linked.dataset.source)["digest"]) == ("folder", digest)
+    assert digest.startswith(linked.dataset.digest)
+    logged = client.get_logged_model(best.tags["mcl.model_id"])
+    scores = {metric.key: metric.value for metric in logged.metrics}
+    assert scores["test/top1"] == row["test_top1"]
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow's, of type hints of its own
+        model = mlflow.pyfunc.load_model(f"models:/{name}@best")
+    folder = home / "sweeps/mine/trials" / row["cell"] / f"{row['stage']}-{row['trial']}"
+    answers = pq.read_table(folder / "predictions.parquet").to_pydict()
+    files = [(photographs / image_id).read_bytes() for image_id in answers["image_id"]]
+    said = model.predict(pd.DataFrame({"image": files}))
+    classes = sorted(path.name for path in photographs.iterdir() if path.is_dir())
+    assert [one["label"] for one in said] == [classes[index] for index in answers["predicted"]]
+    sure = [one["probability"] for one in said]
+    assert sure == pytest.approx(answers["probability"], rel=1e-4)
 
 
 def test_search_runs_without_source_and_test_and_confirm_fails_by_name(
