@@ -1,19 +1,24 @@
 """The quickstart as a newcomer runs it, and what README promises of it."""
 
+import base64
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import elpv_dataset
 import optuna
 import pyarrow.parquet as pq
 import pytest
+import requests
+from mlflow_server import running_model
 from running import ROOT, mcl_bench, read_lines
 
 pytestmark = pytest.mark.timeout(900)
 
 CELLS = [f"{data}-convnet-{arm}" for data in ("parts", "elpv") for arm in ("ce", "mc")]
 TRIALS, SEEDS = 6, 2
+GRADES = ["0", "1/3", "2/3", "1"]
 MAJORITY = 1508 / 2624
 """The share of ELPV's commonest grade."""
 
@@ -102,3 +107,32 @@ def test_trials_are_built_in_no_more_processes_than_slots(home: Path) -> None:
     events = read_lines(home / "sweeps/quickstart/events.jsonl")
     pids = {event["pid"] for event in events if event["event"] == "report"}
     assert 1 <= len(pids) <= (os.cpu_count() or 1)
+
+
+def test_the_registered_model_of_elpv_is_served_and_answers_for_a_photograph(
+    home: Path, table: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    best = client.get_model_version_by_alias("mcl_bench-elpv", "best")
+    (row,) = (row for row in table if row["run_id"] == best.run_id)
+    trial = home / "sweeps/quickstart/trials" / row["cell"] / f"{row['stage']}-{row['trial']}"
+    judged = pq.read_table(trial / "predictions.parquet").to_pylist()[0]
+    photograph = Path(elpv_dataset.__file__).parent / "data" / judged["image_id"]
+    with running_model("models:/mcl_bench-elpv@best", uri, tmp_path / "server") as address:
+        answer = ask(address, photograph.read_bytes())
+        refused = ask(address, b"no image")
+    (said,) = answer.json()["predictions"]
+    assert GRADES.index(said["label"]) == judged["predicted"]
+    assert said["probability"] == pytest.approx(judged["probability"], rel=1e-3)
+    assert sum(said["probabilities"]) == pytest.approx(1, abs=1e-4)
+    assert refused.status_code == 400
+    assert "image 0 can't be read" in refused.text
+
+
+def ask(address: str, image: bytes) -> requests.Response:
+    """What the model that is served there says of an image file."""
+    table = {"columns": ["image"], "data": [[base64.b64encode(image).decode()]]}
+    return requests.post(f"{address}/invocations", json={"dataframe_split": table}, timeout=60)
