@@ -1,10 +1,11 @@
-"""Failures for real, under Ray: out of memory, hung, killed for memory, alike; then mended."""
+"""Failures for real: out of memory, hung, killed for memory, alike; then mended."""
 
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+import running
 from running import ROOT, command, read_lines
 
 TEXT = """\
@@ -112,16 +113,19 @@ def test_five_failures_alike_stop_the_sweep_and_once_mended_retry_makes_it_whole
 ) -> None:
     mended = folder / "mended"
     file = write(folder, trials=7, bad=failing("bug", until=mended))
-    said = mcl_bench(folder, "sweep", file, code=1)
+    home = folder / "runs"
+    done = running.mcl_bench("sweep", str(file), home=home, code=1, ray=False)
+    said = done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
     assert said.count("bug: KeyError: 'bug'") >= 5
     assert "mcl-bench: 5 trials in a row failed alike, so the sweep has stopped: bug: " in said
     lines = read_lines(folder / "runs/sweeps/tiny/events.jsonl")
     assert lines[-1]["state"] == "failed"
     assert sum(one["event"] == "ask" for one in lines) <= 7
     mended.touch()
-    retried = mcl_bench(folder, "retry", "tiny", "--cause", "bug")
-    assert "search will run again" in retried
-    mcl_bench(folder, "sweep", folder / "runs/sweeps/tiny/experiment.yaml")
+    retried = running.mcl_bench("retry", "tiny", "--cause", "bug", home=home)
+    assert "search will run again" in retried.stdout + retried.stderr
+    running.mcl_bench("sweep", str(home / "sweeps/tiny/experiment.yaml"), home=home, ray=False)
     records = {
         (one["stage"], one["trial"]): one
         for one in read_lines(folder / "runs/sweeps/tiny/records.jsonl")
