@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mcl_bench.records import UserError
+from mcl_bench.records import RunError, UserError
 from mcl_bench.spec import ResourcesSpec
 from mcl_bench.sweep.places import Need, Node, refuse_oversized
+from mcl_bench.sweep.watch import death_of_ray
 
 PROBE_SECONDS = 5.0
 """How long a cluster's address may take to answer."""
@@ -41,6 +42,7 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[None]:
 
     Raises:
         UserError: no cluster answers at `address`.
+        RunError: the local Ray does not start, or what the block raised came of its death.
     """
     os.environ.update(QUIET)
     # What Ray prints of other processes goes through its deduplicator; that can let nothing pass.
@@ -64,16 +66,24 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[None]:
             log_to_driver=verbose,
             namespace="mcl_bench",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if address is None:
-            raise
-        raise _no_answer(address, error) from error
+    except Exception as error:  # Ray raises plain ones
+        if address is not None:
+            raise _no_answer(address, error) from error
+        ray.shutdown()
+        raise RunError(
+            f"the local Ray did not start: {error}",
+            remedy="nothing is lost: the same command goes on",
+        ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # Ray has set its own
     for name in ("ray", "ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(level)
     try:
         yield
+    except Exception as error:
+        if address is None and (death := death_of_ray()) is not None:
+            raise death from error
+        raise
     finally:
         ray.shutdown()
 

@@ -20,6 +20,7 @@ from mcl_bench import __version__, files
 from mcl_bench.records import DataError, RunError, UserError
 from mcl_bench.spec import DataSpec
 from mcl_bench.sweep.places import Node
+from mcl_bench.sweep.watch import local_ray_died
 
 NODE_LABEL = "ray.io/node-id"
 """The label that Ray gives each node."""
@@ -123,10 +124,13 @@ class Nodes:
         `mention` is told what is waited for.
 
         Raises:
+            RunError: there is no node any more.
             UserError: `files` is not set though there are several, or a node can't use it.
             DataError: a node lacks the images and can't pack them.
         """
         nodes = self._at_start = _alive()
+        if not nodes:
+            raise local_ray_died("its node is gone")
         others = [node for node in nodes if node.id != self._own]
         if self._local or not others:
             return nodes

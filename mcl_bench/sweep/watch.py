@@ -24,14 +24,9 @@ def watched(on_death: Callable[[UserError], None]) -> Iterator[None]:
 
     def watch() -> None:
         while not left.wait(LOOK_SECONDS):
-            dead = _dead_processes()
-            if dead and not left.is_set():
-                on_death(
-                    RunError(
-                        f"the local Ray has died ({', '.join(dead)})",
-                        remedy="nothing is lost: the same command goes on",
-                    )
-                )
+            death = death_of_ray()
+            if death is not None and not left.is_set():
+                on_death(death)
                 signal.raise_signal(signal.SIGTERM)
                 return
 
@@ -44,10 +39,19 @@ def watched(on_death: Callable[[UserError], None]) -> Iterator[None]:
         thread.join()
 
 
-def _dead_processes() -> list[str]:
+def death_of_ray() -> RunError | None:
+    """What to tell where a process of the local Ray has died; None while all live."""
     from ray._private import worker
 
     # Ray has no public word for this; a node that is not ours has no processes here.
     node = worker._global_node
-    dead: list[tuple[str, object]] = [] if node is None else node.dead_processes()
-    return sorted({kind for kind, _ in dead} & NEEDED)
+    ended: list[tuple[str, object]] = [] if node is None else node.dead_processes()
+    dead = sorted({kind for kind, _ in ended} & NEEDED)
+    return local_ray_died(", ".join(dead)) if dead else None
+
+
+def local_ray_died(what: str) -> RunError:
+    """What to tell where the Ray that was started here is gone."""
+    return RunError(
+        f"the local Ray has died ({what})", remedy="nothing is lost: the same command goes on"
+    )

@@ -14,7 +14,9 @@ import pytest
 from running import mcl_bench
 from test_kills import EXPECTED, OVERRIDES, kill_tree, sweeping
 
-VICTIMS = ("everything", "driver", "worker", "raylet")
+VICTIMS = ("everything", "driver", "worker", "raylet", "agent")
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own helpers on a node, without which its raylet leaves."""
 
 
 def kill(victim: str, sweep: subprocess.Popen[str]) -> bool:
@@ -26,11 +28,21 @@ def kill(victim: str, sweep: subprocess.Popen[str]) -> bool:
         sweep.kill()
         return True
     family = psutil.Process(sweep.pid).children(recursive=True)
-    name = "raylet" if victim == "raylet" else "ray::"
-    found = [process for process in family if process.name().startswith(name)]
+    found = [process for process in family if is_victim(process, victim)]
     for process in found[:1]:
         process.kill()
     return bool(found)
+
+
+def is_victim(process: psutil.Process, victim: str) -> bool:
+    """Whether a process of Ray's is of this kind; one that has just ended is of none."""
+    try:
+        name = process.name()
+    except psutil.NoSuchProcess:
+        return False
+    if victim == "worker":
+        return name.startswith("ray::") and not name.startswith(AGENTS)
+    return name.startswith(AGENTS if victim == "agent" else victim)
 
 
 @pytest.mark.soak

@@ -41,7 +41,7 @@ def sweeping(file: Path, home: Path, **extra: str) -> Iterator[subprocess.Popen[
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all that it started."""
+    """SIGKILL a process and all that it started; whoever started it is left to wait for it."""
     try:
         parent = psutil.Process(pid)
     except psutil.NoSuchProcess:
@@ -50,7 +50,7 @@ def kill_tree(pid: int) -> None:
     for process in family:
         if process.is_running():
             process.kill()
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family[1:], timeout=10)
 
 
 def wait_for(condition: Any, sweep: subprocess.Popen[str], *, seconds: float = 200) -> None:
