@@ -1,4 +1,4 @@
-"""The words that the rooms share: frozen values, the two seams between rooms, and user errors."""
+"""The words that the rooms share: frozen values, the seam to a trial, and user errors."""
 
 import dataclasses
 import getpass
@@ -7,8 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 Stage = Literal["search", "confirm"]
 """`search` is judged on a validation split of train; `confirm` on test."""
@@ -354,56 +353,9 @@ class Inventory:
     mendable: bool = True
 
 
-class Tracker(Protocol):
-    """Where the record for people is kept. One writer, the driver; every call can be repeated."""
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What a tracker has learnt since it was last asked: run ids by trial, and words for people."""
 
-    def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any]) -> str:
-        """The run id of the sweep, made or found by its id."""
-        ...
-
-    def retire_sweep(self, *, sweep_id: str, name: str) -> None:
-        """Give an older sweep's record, if it carries this id, another name."""
-        ...
-
-    def open_cell(self, cell: CellWords) -> str:
-        """The run id of a cell under the sweep's run, made or found."""
-        ...
-
-    def start_trial(self, config: TrialConfig, *, known_run_id: str | None = None) -> str:
-        """The run id of a trial under its cell's run; sets it running again if it is known."""
-        ...
-
-    def log_epochs(self, run_id: str, records: Sequence[EpochRecord]) -> None:
-        """Send these epochs' metrics; what the run already has is not doubled."""
-        ...
-
-    def finish_trial(self, record: TrialRecord, *, artifacts: Sequence[Path] = ()) -> None:
-        """Send what is missing of a finished trial and close its run."""
-        ...
-
-    def interrupt_trial(self, run_id: str) -> None:
-        """Mark a trial's run as interrupted until it is taken up again."""
-        ...
-
-    def finish_cell(
-        self,
-        cell: str,
-        *,
-        state: str,
-        records: Sequence[TrialRecord],
-        weights: Mapping[int, Path] | None = None,
-    ) -> None:
-        """Summarise a cell's confirm trials on its run and close it.
-
-        `weights` are the files that its confirm trials have left, by number; of a complete cell
-        the model is kept.
-        """
-        ...
-
-    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
-        """Close the sweep's run, with how it ended and where its time went."""
-        ...
-
-    def inventory(self) -> Inventory:
-        """All trials of this sweep that the tracker knows."""
-        ...
+    run_ids: Mapping[TrialName, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tracked import tracked
+
 from mcl_bench.records import EpochRecord
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
@@ -27,6 +29,7 @@ def driving(experiment: Experiment, home: Path) -> Iterator[Driver]:
     """A driver of this sweep, open and begun; its folder is closed at the end."""
     folder = SweepFolder(home / "sweeps" / experiment.name)
     folder.open(experiment)
+    tracker = tracked(experiment.name, home)
     try:
         settings = Settings(seed=0, store=home / "store")
         digests = settings.prepare(experiment.cells)
@@ -40,9 +43,6 @@ def driving(experiment: Experiment, home: Path) -> Iterator[Driver]:
             search=experiment.spec.search,
             seed=experiment.spec.train.seed,
         )
-        tracker = MlflowTracker(
-            sweep=experiment.name, uri=f"sqlite:///{home / 'mlflow.db'}", home=home
-        )
         book = Book(
             folder=folder,
             studies=studies,
@@ -55,6 +55,7 @@ def driving(experiment: Experiment, home: Path) -> Iterator[Driver]:
         driver.begin({cell.id: RESOURCES for cell in experiment.cells})
         yield driver
     finally:
+        tracker.close()
         folder.close()
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from tracked import tracked
 
 from mcl_bench import results
 from mcl_bench.records import EpochRecord, TrialConfig
-from mcl_bench.results import MlflowTracker
 from mcl_bench.spec import load
 from mcl_bench.sweep import executor
 from mcl_bench.sweep.run import Outlets, run_sweep
@@ -80,9 +80,7 @@ def main(file: Path, home: Path, address: str) -> None:
     vars(executor)["TrialWorker"] = IdleWorker
     experiment = load(file)
     outlets = Outlets(
-        tracker=MlflowTracker(
-            sweep=experiment.name, uri=f"sqlite:///{home / 'mlflow.db'}", home=home
-        ),
+        tracker=tracked(experiment.name, home),
         write_table=partial(results.write_table, metric="val/top1"),
         listener=lambda _event: None,
         check=lambda: None,

@@ -1,6 +1,7 @@
 """Real servers of MLflow, the tests' own: on loopback, ended with the tests."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,15 +17,121 @@ SECONDS = 120.0
 """How long the server may take to answer."""
 
 
+class Served:
+    """`mlflow …` at a port of its own, which stays the same when it is started again.
+
+    Its page `answers` does when it is up; its log is in the new `folder`.
+    """
+
+    def __init__(
+        self, words: Sequence[str], settings: Mapping[str, str], *, folder: Path, answers: str
+    ) -> None:
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self.uri = f"http://{self.address}"
+        self._words = [*words, "--host=127.0.0.1", f"--port={port}"]
+        self._settings = settings
+        self._folder = folder
+        self._answers = answers
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir()
+
+    def begin(self, *more: str) -> None:
+        """Start the server, without waiting until it answers."""
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # uvicorn
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", *self._words, *more],
+                env={
+                    **os.environ,
+                    **self._settings,
+                    "PATH": path,
+                    "MLFLOW_DISABLE_TELEMETRY": "true",
+                },
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+            )
+
+    def start(self) -> None:
+        """Start the server; it answers."""
+        self.begin()
+        assert self._process is not None
+        wait_for(f"{self.uri}/{self._answers}", self._process, self._folder / "log")
+
+    def kill(self) -> None:
+        """End the server with all it has started, at once."""
+        family = self.family()
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=10)
+        self._reap()
+
+    def stop(self) -> None:
+        """End the server as an operator does."""
+        family = self.family()
+        for process in family:
+            process.terminate()
+        for process in psutil.wait_procs(family, timeout=10)[1]:
+            process.kill()
+        self._reap()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold every process of the server: it takes connections, and answers nothing."""
+        family = self.family()
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    def family(self) -> list[psutil.Process]:
+        """The server's process and all that it has started; none if it has ended."""
+        try:
+            parent = psutil.Process(self._process.pid if self._process else -1)
+            return [parent, *parent.children(recursive=True)]
+        except (psutil.NoSuchProcess, ValueError):
+            return []
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait(10)
+
+
+class MlflowServer(Served):
+    """A server that keeps its record in a database and its artifacts in a folder."""
+
+    def __init__(self, database: str, folder: Path) -> None:
+        words = ["server", f"--artifacts-destination={folder}", "--workers=1"]
+        settings = {
+            "MLFLOW_BACKEND_STORE_URI": database,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        super().__init__(words, settings, folder=folder, answers="health")
+
+    def begin(self, *more: str) -> None:
+        """Start the server, without waiting until it answers."""
+        super().begin(f"--allowed-hosts={self.address}", *more)
+
+
+@contextmanager
+def served(server: Served) -> Iterator[Served]:
+    """A server that answers, and has ended afterwards."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @contextmanager
 def running_mlflow(database: str, folder: Path) -> Iterator[str]:
     """The URI of a server that keeps its record in a database and its artifacts in a folder."""
-    port = free_port()
-    words = ["server", f"--artifacts-destination={folder}", "--workers=1"]
-    hosts = f"--allowed-hosts=127.0.0.1:{port}"
-    settings = {"MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with served([*words, hosts], port, settings, folder=folder, answers="health") as address:
-        yield address
+    with served(MlflowServer(database, folder)) as server:
+        yield server.uri
 
 
 @contextmanager
@@ -32,8 +139,8 @@ def running_model(model: str, uri: str, folder: Path) -> Iterator[str]:
     """The address of a server of one registered model of the MLflow at `uri`."""
     words = ["models", "serve", f"--model-uri={model}", "--env-manager=local", "--workers=1"]
     settings = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
-    with served(words, free_port(), settings, folder=folder, answers="ping") as address:
-        yield address
+    with served(Served(words, settings, folder=folder, answers="ping")) as server:
+        yield server.uri
 
 
 def free_port() -> int:
@@ -42,43 +149,6 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
-
-
-@contextmanager
-def served(
-    words: Sequence[str], port: int, settings: Mapping[str, str], *, folder: Path, answers: str
-) -> Iterator[str]:
-    """The address of `mlflow …` once its page `answers` does; its log is in the new `folder`."""
-    folder.mkdir()
-    address = f"http://127.0.0.1:{port}"
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # for uvicorn
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words, "--host=127.0.0.1", f"--port={port}"],
-            env={**os.environ, **settings, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-        ) as server,
-    ):
-        try:
-            wait_for(f"{address}/{answers}", server, folder / "log")
-            yield address
-        finally:
-            family = family_of(server.pid)
-            for process in family:
-                process.terminate()
-            for process in psutil.wait_procs(family, timeout=10)[1]:
-                process.kill()
-
-
-def family_of(pid: int) -> list[psutil.Process]:
-    """A process and all that it has started; none if it has ended."""
-    try:
-        return [psutil.Process(pid), *psutil.Process(pid).children(True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:

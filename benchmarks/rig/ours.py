@@ -25,14 +25,16 @@ from mcl_bench.records import (
     Costs,
     EpochRecord,
     Inventory,
-    Tracker,
+    News,
     TrialConfig,
+    TrialName,
     TrialRecord,
 )
-from mcl_bench.results import MlflowTracker
+from mcl_bench.results import MlflowTracker, SpooledTracker
 from mcl_bench.spec import load
 from mcl_bench.sweep.cluster import QUIET
 from mcl_bench.sweep.run import Outlets, run_sweep
+from mcl_bench.sweep.tracker import Tracker
 from rig.work import SEARCHED, SLOTS, Work, train_epoch
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def idle_worker(work: Work) -> type["TrialWorker"]:
 class NoTracker:
     """A `Tracker` that keeps no record: the same sweep without tracking."""
 
+    unsent = 0
+
     def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any]) -> str:  # noqa: ARG002
         """No run."""
         return "none"
@@ -123,16 +127,23 @@ class NoTracker:
         """No run."""
         return "none"
 
-    def log_epochs(self, run_id: str, records: Sequence[EpochRecord]) -> None:
+    def log_epochs(self, trial: TrialName, records: Sequence[EpochRecord]) -> None:
         """Kept nowhere."""
 
     def finish_trial(self, record: TrialRecord, *, artifacts: Sequence[Path] = ()) -> None:
         """Kept nowhere."""
 
-    def interrupt_trial(self, run_id: str) -> None:
+    def interrupt_trial(self, trial: TrialName) -> None:
         """Kept nowhere."""
 
-    def finish_cell(self, cell: str, *, state: str, records: Sequence[TrialRecord]) -> None:
+    def finish_cell(
+        self,
+        cell: str,
+        *,
+        state: str,
+        records: Sequence[TrialRecord],
+        weights: Mapping[int, Path] | None = None,
+    ) -> None:
         """Kept nowhere."""
 
     def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
@@ -142,6 +153,22 @@ class NoTracker:
         """Nothing is known."""
         return Inventory(side="none", trials=())
 
+    def news(self) -> News:
+        """There is none."""
+        return News()
+
+    def send_rest(
+        self, cells: Sequence[CellWords], *, sweep_id: str, config: Mapping[str, Any]
+    ) -> None:
+        """Nothing is left."""
+
+    def settle(self, seconds: float) -> int:  # noqa: ARG002
+        """Nothing is left."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class Timed:
     """A tracker whose calls are timed: `seconds` and `cpu_seconds` of this thread, by call."""
@@ -150,6 +177,11 @@ class Timed:
         self._tracker = tracker
         self.seconds: dict[str, float] = defaultdict(float)
         self.cpu_seconds: dict[str, float] = defaultdict(float)
+
+    @property
+    def unsent(self) -> int:
+        """How many entries are kept."""
+        return self._tracker.unsent
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._tracker, name)
@@ -184,7 +216,9 @@ def run(work: Work, *, tracking: bool) -> dict[str, Any]:
         training.check(experiment, data.count_classes(experiment, store=home / "store"))
 
     tracker = Timed(
-        MlflowTracker(sweep="idle", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+        SpooledTracker(
+            MlflowTracker(sweep="idle", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+        )
         if tracking
         else NoTracker()
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from mcl_bench import results
 from mcl_bench.records import EpochRecord
-from mcl_bench.results import MlflowTracker
+from mcl_bench.results import MlflowTracker, SpooledTracker
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, WriteTable
 from mcl_bench.sweep.cluster import QUIET
@@ -137,7 +137,8 @@ def run(*, trials: int, marks: list[int], ray: bool) -> list[dict[str, float]]:
     file = Path.cwd() / "soak.yaml"
     file.write_text(experiment_text(trials))
     experiment = load(file)
-    tracker = MlflowTracker(sweep="soak", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+    mlflow = MlflowTracker(sweep="soak", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+    tracker = SpooledTracker(mlflow)
     write_table = partial(results.write_table, metric="val/top1")
     if not ray:
         return _run_here(experiment, home, tracker, write_table, marks)
@@ -168,7 +169,7 @@ def run(*, trials: int, marks: list[int], ray: bool) -> list[dict[str, float]]:
 def _run_here(
     experiment: Experiment,
     home: Path,
-    tracker: MlflowTracker,
+    tracker: SpooledTracker,
     write_table: WriteTable,
     marks: list[int],
 ) -> list[dict[str, float]]:
@@ -198,6 +199,7 @@ def _run_here(
     watched = Watched(driver, marks)
     stand_in(driver)
     driver.end("complete")
+    tracker.close()
     folder.close()
     return watched.seen
 

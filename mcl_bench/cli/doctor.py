@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +59,7 @@ def sides_of(experiment: "Experiment", folder: "SweepFolder", *, running: bool) 
     from mcl_bench.results.artifacts_side import ArtifactsSide
     from mcl_bench.results.runs_side import RunsSide
     from mcl_bench.results.sides import LooksSide, RecordsSide, TableSide
+    from mcl_bench.results.spool_side import SpoolSide
     from mcl_bench.sweep.folder_side import DiskSide, EventsSide, LockSide
     from mcl_bench.sweep.scratch import ScratchSide
     from mcl_bench.sweep.settings import cell_words
@@ -71,8 +72,15 @@ def sides_of(experiment: "Experiment", folder: "SweepFolder", *, running: bool) 
     def records() -> Mapping[TrialName, TrialRecord]:
         return {(record.cell, record.stage, record.trial): record for record in folder.records()}
 
+    runs: Mapping[str, Any] = {
+        "sweep_id": folder.id,
+        "home": home,
+        "config": experiment.resolved,
+        "cells": [cell_words(cell) for cell in cells.values()],
+    }
+    log = experiment.spec.tracking.log
     return [
-        RecordsSide(path, metric=metric),
+        RecordsSide(path, metric=metric, log=log),
         StudySide(
             experiment.spec.search.storage or folder.database,
             sweep=sweep,
@@ -86,14 +94,8 @@ def sides_of(experiment: "Experiment", folder: "SweepFolder", *, running: bool) 
         DiskSide(folder, sweep=sweep, running=running),
         LockSide(folder, running=running),
         ArtifactsSide(home),
-        RunsSide(
-            path,
-            sweep_id=folder.id,
-            home=home,
-            config=experiment.resolved,
-            cells=[cell_words(cell) for cell in experiment.cells],
-            trials_at=folder.files / "trials",
-        ),
+        SpoolSide(path, log=log, running=running, **runs),
+        RunsSide(path, trials_at=folder.files / "trials", **runs),
         TableSide(path, metric=metric),
         ScratchSide(),
     ]

@@ -9,7 +9,7 @@ from mcl_bench import files
 from mcl_bench.records import DataError, UserError
 
 if TYPE_CHECKING:
-    from mcl_bench.results import MlflowTracker
+    from mcl_bench.results import SpooledTracker
     from mcl_bench.results.confusions import Confusions
     from mcl_bench.results.page import Beside
     from mcl_bench.results.story import Story
@@ -38,7 +38,7 @@ def report(
         webbrowser.open(path.absolute().as_uri())
 
 
-def keep_report(folder: Path, tracker: "MlflowTracker", *, quiet: bool = False) -> None:
+def keep_report(folder: Path, tracker: "SpooledTracker", *, quiet: bool = False) -> None:
     """Write the page of a sweep that has ended, and hand it to the tracker.
 
     Nothing is done where it is there already, younger than the records. What goes wrong is told,

@@ -17,10 +17,11 @@ from mcl_bench.cli.progress import shown
 from mcl_bench.cli.recorded import find_trial
 from mcl_bench.cli.report import keep_report
 from mcl_bench.cli.tally import Goal, Tally
+from mcl_bench.cli.unsent import tell_unsent
 from mcl_bench.records import EpochRecord, TrialRecord, UserError
 
 if TYPE_CHECKING:
-    from mcl_bench.results import MlflowTracker
+    from mcl_bench.results import SpooledTracker
     from mcl_bench.spec import Cell, Experiment
     from mcl_bench.sweep.run import SweepOutcome
 
@@ -74,6 +75,7 @@ def sweep(
         typer.echo(results.render(rows, "table"))
     if outcome.state not in {"interrupted", "stopped"}:
         keep_report(files.home() / "sweeps" / experiment.name, tracker, quiet=quiet)
+    tell_unsent(tracker, experiment.name)
     for record, log in outcome.failed:
         name = f"{record.cell}/{record.stage}-{record.trial}"
         typer.echo(f"failed: {name}: {record.cause} (see {log})", err=True)
@@ -171,7 +173,7 @@ def _check(experiment: "Experiment") -> None:
 
 def _run(
     experiment: "Experiment",
-    tracker: "MlflowTracker",
+    tracker: "SpooledTracker",
     *,
     address: str | None,
     new: bool,
@@ -211,11 +213,12 @@ def _run(
         )
 
 
-def _tracker(experiment: "Experiment", home: Path, *, verbose: bool, new: bool) -> "MlflowTracker":
-    from mcl_bench.results import MlflowTracker
+def _tracker(experiment: "Experiment", home: Path, *, verbose: bool, new: bool) -> "SpooledTracker":
+    from mcl_bench.results import MlflowTracker, SpooledTracker
+    from mcl_bench.sweep.faults import reach
 
     tracking = experiment.spec.tracking
-    return MlflowTracker(
+    mlflow = MlflowTracker(
         sweep=experiment.name,
         uri=tracking.uri or f"sqlite:///{home / 'mlflow.db'}",
         home=home,
@@ -223,6 +226,7 @@ def _tracker(experiment: "Experiment", home: Path, *, verbose: bool, new: bool) 
         verbose=verbose,
         new=new,
     )
+    return SpooledTracker(mlflow, log=tracking.log, reach=reach)
 
 
 def _cell(experiment: "Experiment", arm: str | None, cell: str | None) -> "Cell":

@@ -122,6 +122,18 @@ def _run_of_ended(
 ) -> Iterator[Finding]:
     """What is wrong with the one run of a trial that has ended."""
     again = "what is missing is sent again"
+    if run is None and entry.words.get("run") == "not wanted":
+        return
+    if run is not None and not entry.run_id:
+        yield _of(
+            trial,
+            side="records",
+            kind="unnamed",
+            what=f"the record does not name its run {run.run_id}, which MLflow took later",
+            remedy="the run's id is added",
+            subject=run.run_id,
+        )
+        run = replace(run, run_id=entry.run_id)
     if run is None:
         what = f"MLflow has no run of the trial, which is {entry.state}"
         yield _of(trial, side="mlflow", kind="missing", what=what, remedy=again)

@@ -10,6 +10,7 @@ from mcl_bench.results.render import DETAILED, asides, render
 from mcl_bench.results.row import Row, warnings
 from mcl_bench.results.row_table import parquet_bytes
 from mcl_bench.results.slices import Slice
+from mcl_bench.results.spooled import SpooledTracker
 from mcl_bench.results.status import SweepStatus, render_status, status, status_json
 from mcl_bench.results.table import read_table, write_table
 from mcl_bench.results.tracking import MlflowTracker
@@ -21,6 +22,7 @@ __all__ = [
     "MlflowTracker",
     "Row",
     "Slice",
+    "SpooledTracker",
     "SweepStatus",
     "asides",
     "audit",

@@ -3,6 +3,7 @@
 No run is ever deleted: one that is too many is set apart by its tag `mcl.kind`.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,8 +23,9 @@ from mcl_bench.records import (
 from mcl_bench.results.entities import ENDED_STATUS, PARENT, TRIAL_STATUS, param_text, trial_name
 from mcl_bench.results.experiment import find_runs
 from mcl_bench.results.folder import read_events
+from mcl_bench.results.runs import APART
 from mcl_bench.results.sides import recorded, trial_id
-from mcl_bench.results.store import embedded_uri, open_client, store_fault
+from mcl_bench.results.store import Unreachable, embedded_uri, open_client, store_fault
 from mcl_bench.results.tracking import MlflowTracker
 from mcl_bench.results.winners import by_cell, cell_state
 
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 
 STATUS = {**TRIAL_STATUS, "interrupted": "KILLED"}
 """MLflow's status of a trial's run that is not open, by its state."""
-
-APART = "apart"
-"""The kind of a run that no trial has: kept, and not looked at any more."""
 
 REPLACES = "mcl.replaces"
 """The tag by which a run stands for another, whose id the trial's record bears."""
@@ -73,13 +72,24 @@ class RunsSide:
         """Every run of a trial of this sweep, and what is wrong with those of sweep and cells.
 
         Raises:
-            UserError: MLflow can't be used.
+            UserError: the store is of another MLflow.
         """
         fault = store_fault(self._uri, self._home)
         if fault is not None:
             # Under another name: without its runs there is nothing to compare yet.
             return Inventory(side="mlflow store", faults=(fault,))
-        client = open_client(self._uri, self._home)
+        try:
+            client = open_client(self._uri, self._home)
+        except Unreachable as error:
+            away = Finding(
+                side=self.name,
+                kind="away",
+                what=error.rule,
+                where="MLflow",
+                remedy="start it, or wait until it answers again",
+                mends=False,
+            )
+            return Inventory(side="mlflow store", faults=(away,))
         records = {_name(record): record for record in recorded(self._folder)}
         cell_runs = {run.data.tags["mcl.cell"]: run for run in self._find(client, "cell")}
         entries = [
@@ -113,8 +123,9 @@ class RunsSide:
                 replace(record, run_id=known or ""), artifacts=self._artifacts(record)
             )
         for finding in kinds["open"]:
-            assert finding.subject is not None
-            tracker.interrupt_trial(finding.subject)
+            trial = finding.trial
+            assert trial is not None
+            tracker.interrupt_trial((trial.cell, trial.stage, trial.number))
         self._close(tracker)
         self._name_replacements(client)
 
@@ -135,7 +146,7 @@ class RunsSide:
         own = by_cell(recorded(self._folder))
         for cell, state in self._cell_states().items():
             tracker.finish_cell(cell, state=state, records=own.get(cell, []))
-        tracker.finish_sweep(state=self._state())
+        tracker.finish_sweep(state=self._state(), ended=time.time())
 
     def _name_replacements(self, client: "MlflowClient") -> None:
         """Let every run that is not the one that its trial's record names say whose place it has.
@@ -145,10 +156,15 @@ class RunsSide:
         records = {_name(record): record for record in recorded(self._folder)}
         for run in self._find(client, "trial"):
             record = records.get(trial_name(run))
-            if record is not None and record.run_id not in {
-                run.info.run_id,
-                run.data.tags.get(REPLACES),
-            }:
+            if (
+                record is not None
+                and record.run_id
+                and record.run_id
+                not in {
+                    run.info.run_id,
+                    run.data.tags.get(REPLACES),
+                }
+            ):
                 client.set_tag(run.info.run_id, REPLACES, record.run_id)
 
     def _find(self, client: "MlflowClient", kind: str) -> "list[Run]":
@@ -250,6 +266,8 @@ class RunsSide:
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+        if not run_id:
+            return None
         try:
             run = client.get_run(run_id)
         except MlflowException as error:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mcl_bench.records import (
     TrialRecord,
     setting_word,
 )
+from mcl_bench.results.chosen import Chosen, Log
 from mcl_bench.results.folder import ledger_warnings, read_records
 from mcl_bench.results.table import read_table, write_table
 from mcl_bench.results.winners import derive_superseded
@@ -30,9 +31,10 @@ class RecordsSide:
 
     name = "records"
 
-    def __init__(self, folder: Path, *, metric: str) -> None:
+    def __init__(self, folder: Path, *, metric: str, log: Log = "all") -> None:
         self._folder = folder
         self._metric = metric
+        self._log = log
 
     def inventory(self) -> Inventory:
         """The record of every trial that has ended.
@@ -42,7 +44,9 @@ class RecordsSide:
         """
         records = recorded(self._folder)
         rows = derive_superseded(records, metric=self._metric)
-        trials = [self._entry(*both) for both in zip(records, rows, strict=True)]
+        chosen = Chosen(self._log, metric=self._metric)
+        kept = [chosen.keeps(record) for record in records]
+        trials = [self._entry(*both) for both in zip(records, rows, kept, strict=True)]
         return Inventory(
             side=self.name,
             trials=tuple(trials),
@@ -50,14 +54,20 @@ class RecordsSide:
         )
 
     def mend(self, findings: Sequence[Finding]) -> None:
-        """Add the records that only the table still has."""
+        """Add the records that only the table still has, and the ids of runs where they lack."""
         files.mend_tail(self._folder / "records.jsonl")
         wanted = {finding.trial for finding in findings if finding.kind == "lost"}
         for row in tabled(self._folder) if wanted else ():
             if trial_id(row) in wanted:
                 files.append_line(self._folder / "records.jsonl", row.to_json())
+        named = {one.trial: one.subject for one in findings if one.kind == "unnamed"}
+        for record in recorded(self._folder) if named else ():
+            run_id = named.get(trial_id(record))
+            if run_id:
+                named_record = replace(record, run_id=run_id)
+                files.append_line(self._folder / "records.jsonl", named_record.to_json())
 
-    def _entry(self, record: TrialRecord, row: TrialRecord) -> InventoryTrial:
+    def _entry(self, record: TrialRecord, row: TrialRecord, kept: bool) -> InventoryTrial:
         reported = [
             str(epoch.epoch)
             for epoch in record.epochs
@@ -68,6 +78,7 @@ class RecordsSide:
             "seed": str(record.seed),
             "of": "" if record.of is None else str(record.of),
             "parent": "its cell's",
+            "run": "wanted" if kept else "not wanted",
             "reported": " ".join(reported),
             "finished": str(record.finished),
             "row": digest(row),

@@ -18,13 +18,22 @@ from mcl_bench.spec import masked
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-SILENT_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
-"""Set before MLflow is imported: it sends nothing about its use, prints no URLs and no bars."""
+"""Set before MLflow is imported, where it is not set: it sends nothing about its use, prints no
+URLs and no bars, and gives up a request (seconds) that has no answer. What repeats it is ours, and looks first
+whether it was carried out after all.
+"""
+
+
+class Unreachable(UserError):
+    """Nothing that MLflow can use answers at its address."""
 
 
 def embedded_uri(home: Path) -> str:
@@ -36,9 +45,10 @@ def open_client(uri: str, home: Path, *, verbose: bool = False) -> "MlflowClient
     """A client of the MLflow at `uri`, with its store made or upgraded if it is the one in `home`.
 
     Raises:
-        UserError: nothing that MLflow can use is there.
+        Unreachable: nothing that MLflow can use answers there.
+        UserError: the store was made by another MLflow.
     """
-    for name, value in SILENT_ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with without_deprecations():
         from mlflow.exceptions import MlflowException
@@ -54,7 +64,7 @@ def open_client(uri: str, home: Path, *, verbose: bool = False) -> "MlflowClient
             # The first contact: a wrong address shows here, not in the middle of a sweep.
             client.search_experiments(max_results=1)
         except MlflowException as error:
-            raise UserError(
+            raise Unreachable(
                 f"tracking.uri: MLflow at {masked(uri)} can't be used: "
                 f"{masked(_first_line(error))}",
                 key="tracking.uri",

@@ -4,9 +4,9 @@ An epoch's timestamp is part of its record, and which steps a run has is read be
 more, so that every call can be repeated and a killed driver's runs are taken up again.
 """
 
+import dataclasses
 import json
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from mcl_bench.records import (
     EpochRecord,
     Inventory,
     InventoryTrial,
-    RunError,
     TrialConfig,
     TrialId,
     TrialName,
@@ -25,7 +24,6 @@ from mcl_bench.records import (
     whose,
 )
 from mcl_bench.results.entities import (
-    ENDED_STATUS,
     PARENT,
     TRIAL_STATUS,
     batches,
@@ -35,26 +33,26 @@ from mcl_bench.results.entities import (
     epoch_metrics,
     metrics_at,
     milliseconds,
-    param_text,
     plain_config,
     summary,
     told_metrics,
     trial_name,
 )
 from mcl_bench.results.environment import environment
-from mcl_bench.results.experiment import USER, find_runs, open_experiment, retire_experiment
+from mcl_bench.results.experiment import USER, open_experiment, retire_experiment
 from mcl_bench.results.folder import count_looks
 from mcl_bench.results.models import keep_model, link_images
+from mcl_bench.results.runs import Runs
 from mcl_bench.results.store import open_client
 from mcl_bench.results.winners import best_search, confirmed
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
 
 class MlflowTracker:
-    """MLflow's record of one sweep; implements `records.Tracker`.
+    """MLflow's record of one sweep, written by calls that wait for MLflow's answer.
 
     `uri` is MLflow's tracking URI; the store that `home` embeds is made when it is first used.
     `experiment` is the MLflow experiment's name, the sweep's own by default. With `verbose`
@@ -78,7 +76,6 @@ class MlflowTracker:
         self._experiment = experiment
         self._verbose = verbose
         self._connected: MlflowClient | None = None
-        self._experiment_id = ""
         self._sweep_id = ""
         self._sweep_run = ""
         self._metric = "val/top1"
@@ -89,15 +86,20 @@ class MlflowTracker:
         self._steps: dict[str, set[int]] = {}
         self._environment: dict[str, Any] | None = None
 
-    def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any]) -> str:
-        """The run id of the sweep, made or found by its id.
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return self._home / "sweeps" / self._sweep
+
+    def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any], running: bool = True) -> str:
+        """The run id of the sweep, made or found by its id; set running again with `running`.
 
         Raises:
             UserError: MLflow can't be used, or its experiment of this name is someone else's.
         """
         self._sweep_id = sweep_id
         self._metric = config["search"]["metric"]
-        self._experiment_id = open_experiment(
+        experiment_id = open_experiment(
             self._client,
             sweep=self._sweep,
             sweep_id=sweep_id,
@@ -106,19 +108,17 @@ class MlflowTracker:
             shared=self._experiment,
             new=self._new,
         )
-        found = self._find("sweep")
+        self._runs = Runs(self._client, experiment_id=experiment_id, sweep_id=sweep_id)
+        found = self._runs.find("sweep")
         self._resumed = bool(found)
         if found:
             self._sweep_run = found[0].info.run_id
-            self._set_running(self._sweep_run)
-            unfinished = [
-                *self._find("trial", state="interrupted"),
-                *self._find("trial", status="RUNNING"),
-            ]
-            self._by_name = {trial_name(run): run.info.run_id for run in unfinished}
+            if running:
+                self._runs.reopen(self._sweep_run)
+            self._take_up()
             return self._sweep_run
         tags = {**self._tags("sweep"), USER: whose()}
-        self._sweep_run = self._create(self._sweep, tags)
+        self._sweep_run = self._runs.create(self._sweep, tags)
         self._client.log_dict(self._sweep_run, plain_config(config), "experiment.yaml")
         return self._sweep_run
 
@@ -127,40 +127,50 @@ class MlflowTracker:
         if self._experiment is None:
             retire_experiment(self._client, sweep=self._sweep, sweep_id=sweep_id, name=name)
 
-    def open_cell(self, cell: CellWords) -> str:
+    def open_cell(self, cell: CellWords, *, running: bool = True) -> str:
         """The run id of a cell under the sweep's run, made or found."""
         self._cells[cell.id] = cell
-        found = self._find("cell", cell=cell.id) if self._resumed else []
+        found = self._runs.find("cell", cell=cell.id) if self._resumed else []
         if found:
             self._cell_runs[cell.id] = found[0].info.run_id
-        if cell.id in self._cell_runs:
-            self._set_running(self._cell_runs[cell.id])
-        else:
+        if cell.id not in self._cell_runs:
             tags = {**self._tags("cell"), **cell_tags(cell), PARENT: self._sweep_run}
-            self._cell_runs[cell.id] = self._create(cell.id, tags)
+            self._cell_runs[cell.id] = self._runs.create(cell.id, tags)
+        elif running:
+            self._runs.reopen(self._cell_runs[cell.id])
         return self._cell_runs[cell.id]
 
-    def start_trial(self, config: TrialConfig, *, known_run_id: str | None = None) -> str:
+    def start_trial(
+        self, config: TrialConfig, *, known_run_id: str | None = None, at: float | None = None
+    ) -> str:
         """The run id of a trial under its cell's run; sets it running again if it is known.
 
-        Without a known run, one that a killed driver made for this trial is adopted.
+        Without a known run, one that a killed driver made for this trial is adopted. A new one
+        has begun `at` this Unix time in seconds, by default now.
         """
-        if known_run_id is not None and known_run_id in self._steps:
-            return known_run_id
         name: TrialName = (config.id.cell, config.id.stage, config.id.number)
+        known = known_run_id or self._by_name.get(name)
+        if known is not None and known in self._steps:
+            return known
+        settings = config.settings
         run_id = self._start(
-            name, seed=config.seed, key=config.key, settings=config.settings, known=known_run_id
+            name, seed=config.seed, key=config.key, settings=settings, known=known_run_id, at=at
         )
         if config.id.stage == "confirm":
             link_images(self._client, run_id, config)
         return run_id
 
-    def log_epochs(self, run_id: str, records: Sequence[EpochRecord]) -> None:
-        """Send these epochs' metrics; what the run already has is not doubled."""
+    def log_epochs(self, trial: TrialName, records: Sequence[EpochRecord]) -> None:
+        """Send these epochs' metrics; what the run already has is not doubled.
+
+        A trial without an open run is sent them with its end.
+        """
+        run_id = self._by_name.get(trial)
+        if run_id is None:
+            return
         for batch in batches(self._missing(run_id, records)):
-            self._log(
-                run_id, metrics=[metric for epoch in batch for metric in epoch_metrics(epoch)]
-            )
+            metrics = [metric for epoch in batch for metric in epoch_metrics(epoch)]
+            self._runs.log(run_id, metrics=metrics)
             self._steps[run_id].update(epoch.epoch for epoch in batch)
 
     def finish_trial(self, record: TrialRecord, *, artifacts: Sequence[Path] = ()) -> None:
@@ -168,20 +178,23 @@ class MlflowTracker:
 
         A confirm trial also keeps its configuration and environment beside `artifacts`.
         """
-        run_id = self._run_of(record)
+        name: TrialName = (record.cell, record.stage, record.trial)
+        run_id = self._run_of(name, record)
         self._keep(run_id, record, artifacts)
-        self.log_epochs(run_id, record.epochs)
+        self.log_epochs(name, record.epochs)
         told = told_metrics(record) if record.state == "duplicate" else []
-        self._log(run_id, metrics=told, tags=end_tags(record))
+        self._runs.log(run_id, metrics=told, tags=end_tags(record))
         self._client.set_terminated(
             run_id, TRIAL_STATUS[record.state], end_time=milliseconds(record.finished)
         )
         del self._steps[run_id]
 
-    def interrupt_trial(self, run_id: str) -> None:
-        """Mark a trial's run as interrupted until it is taken up again."""
-        self._end(run_id, state="interrupted")
-        self._steps.pop(run_id, None)
+    def interrupt_trial(self, trial: TrialName) -> None:
+        """Mark a trial's run as interrupted until it is taken up again; nothing where none is."""
+        run = self._runs.usable(self._by_name.get(trial))
+        if run is not None:
+            self._runs.end(run.info.run_id, state="interrupted")
+            self._steps.pop(run.info.run_id, None)
 
     def finish_cell(
         self,
@@ -190,6 +203,7 @@ class MlflowTracker:
         state: str,
         records: Sequence[TrialRecord],
         weights: Mapping[int, Path] | None = None,
+        ended: float | None = None,
     ) -> None:
         """Summarise a cell's confirm trials on its run and close it; keep a complete cell's model.
 
@@ -199,51 +213,67 @@ class MlflowTracker:
         best = best_search(records, metric=self._metric)
         confirm = confirmed(records, best)
         if confirm:
-            folder = self._home / "sweeps" / self._sweep
-            values = summary(confirm, test_looks=count_looks(folder, cell))
-            ended = max(record.finished for record in confirm)
-            self._log(run_id, metrics=metrics_at(values, ended))
+            values = summary(confirm, test_looks=count_looks(self.folder, cell))
+            last = max(record.finished for record in confirm)
+            self._runs.log(run_id, metrics=metrics_at(values, last))
         for record in confirm if state == "complete" else []:
             if best is not None and weights is not None and record.trial in weights:
-                file = weights[record.trial]
-                keep_model(self._client, confirm=record, search=best, weights=file)
-        self._end(run_id, state=state)
+                file, named = weights[record.trial], self._named(record)
+                keep_model(self._client, confirm=named, search=best, weights=file)
+        self._runs.end(run_id, state=state, ended=ended)
 
     def keep_page(self, page: Path) -> None:
-        """Upload the sweep's page to its run; nothing where this process has not opened the sweep.
+        """Upload the sweep's page to its run."""
+        self._client.log_artifact(self._sweep_run, str(page))
 
-        Raises:
-            RunError: MLflow did not take it.
+    def finish_sweep(self, *, state: str, ended: float, costs: Costs | None = None) -> None:
+        """Close the sweep's run, with how it ended and where its time went.
+
+        `ended` is Unix time in seconds, so that repeating it adds nothing.
         """
-        from mlflow.exceptions import MlflowException
-
-        if not self._sweep_run:
-            return
-        try:
-            self._client.log_artifact(self._sweep_run, str(page))
-        except (MlflowException, OSError) as error:
-            raise RunError(f"MLflow did not take the page {page}: {error}") from error
-
-    def finish_sweep(self, *, state: str, costs: Costs | None = None) -> None:
-        """Close the sweep's run, with how it ended and where its time went."""
+        self._runs.set_doubles_apart(
+            [self._sweep_run, *self._cell_runs.values(), *self._by_name.values()]
+        )
         if costs is not None:
-            self._log(self._sweep_run, metrics=metrics_at(cost_metrics(costs), time.time()))
-        self._end(self._sweep_run, state=state)
+            self._runs.log(self._sweep_run, metrics=metrics_at(cost_metrics(costs), ended))
+        self._runs.end(self._sweep_run, state=state, ended=ended)
 
     def inventory(self) -> Inventory:
         """All trials of this sweep that MLflow knows.
 
         A run that is open is `running`, whatever its tag says; only open runs tell their steps.
         """
-        return Inventory(
-            side="mlflow", trials=tuple(self._entry(run) for run in self._find("trial"))
-        )
+        trials = tuple(self._entry(run) for run in self._runs.find("trial"))
+        return Inventory(side="mlflow", trials=trials)
+
+    def run_id(self, trial: TrialName) -> str | None:
+        """The id of the run that this process has written a trial to, or would."""
+        return self._by_name.get(trial)
+
+    def probe(self) -> None:
+        """Ask MLflow something light; what it raises tells that it does not answer."""
+        self._client.search_experiments(max_results=1)
+
+    def forget(self) -> None:
+        """Look anew at every run before it is written to: what MLflow did last is not known."""
+        self._steps.clear()
 
     @property
     def _client(self) -> "MlflowClient":
         if self._connected is None:
             self._connected = open_client(self._uri, self._home, verbose=self._verbose)
         return self._connected
+
+    def _take_up(self) -> None:
+        """Know the runs that an earlier driver left unfinished; one for each trial."""
+        unfinished = [
+            *self._runs.find("trial", state="interrupted"),
+            *self._runs.find("trial", status="RUNNING"),
+        ]
+        for name in {trial_name(run) for run in unfinished}:
+            run = self._runs.find_trial(name)
+            if run is not None:
+                self._by_name[name] = run.info.run_id
 
     def _tags(self, kind: str) -> dict[str, str]:
         return {
@@ -273,63 +303,61 @@ class MlflowTracker:
         key: str,
         settings: Mapping[str, Any],
         known: str | None,
+        at: float | None,
     ) -> str:
-        """The open run of a trial: the known one, an unfinished one of its name, or a new one."""
+        """The open run of a trial: the known one, one of its name, or a new one."""
         tags = self._trial_tags(name, seed=seed, key=key)
-        run = self._usable(known) or self._usable(self._by_name.get(name))
+        run = self._runs.usable(known) or self._runs.usable(self._by_name.get(name))
+        if run is None and (self._resumed or self._runs.unsure):
+            run = self._runs.find_trial(name)
         if run is None:
-            run_id = self._create(f"{name[0]}/{name[1]}-{name[2]}", tags)
+            run_id = self._runs.create(f"{name[0]}/{name[1]}-{name[2]}", tags, started=at)
             self._by_name[name] = run_id
             self._steps[run_id] = set()
-            self._log(run_id, params=settings)
+            self._runs.log(run_id, params=settings)
             return run_id
         run_id = str(run.info.run_id)
-        self._steps[run_id] = self._read_steps(run)
+        self._by_name[name] = run_id
+        self._steps[run_id] = self._runs.steps(run)
         # Its maker may have died before the parameters were there; one that is can't be changed.
         unsent = {key: value for key, value in settings.items() if key not in run.data.params}
-        self._log(run_id, params=unsent, tags=tags)
+        self._runs.log(run_id, params=unsent, tags=tags)
         self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def _run_of(self, record: TrialRecord) -> str:
+    def _run_of(self, name: TrialName, record: TrialRecord) -> str:
         """The run of a trial that has ended; opened again, or made, if this process has not it."""
-        if record.run_id in self._steps:
-            return record.run_id
-        name: TrialName = (record.cell, record.stage, record.trial)
+        run_id = self._by_name.get(name)
+        if run_id is not None and run_id in self._steps:
+            return run_id
         return self._start(
-            name, seed=record.seed, key=record.key, settings=record.config, known=record.run_id
+            name,
+            seed=record.seed,
+            key=record.key,
+            settings=record.config,
+            known=record.run_id,
+            at=record.started,
         )
 
-    def _usable(self, run_id: str | None) -> "Run | None":
-        """The run if it exists, has not been deleted and is of this sweep."""
-        from mlflow.exceptions import MlflowException
-        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-
+    def _named(self, record: TrialRecord) -> TrialRecord:
+        """The record with its run's id, which may not have been known when it was written."""
+        name: TrialName = (record.cell, record.stage, record.trial)
+        run_id = self._by_name.get(name) or record.run_id
         if not run_id:
-            return None
-        try:
-            run = self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
-            return None
-        ours = run.data.tags.get("mcl.sweep_id") == self._sweep_id
-        return run if ours and run.info.lifecycle_stage == "active" else None
+            run = self._runs.find_trial(name)
+            assert run is not None, "a confirm trial's end is sent before its cell's"
+            run_id = run.info.run_id
+        return dataclasses.replace(record, run_id=run_id)
 
     def _missing(self, run_id: str, records: Iterable[EpochRecord]) -> list[EpochRecord]:
-        """The epochs that the run does not have yet."""
+        """The epochs that the run does not have yet; none where it has been deleted."""
         if run_id not in self._steps:
-            self._steps[run_id] = self._read_steps(self._client.get_run(run_id))
+            run = self._runs.usable(run_id)
+            if run is None:
+                return []
+            self._steps[run_id] = self._runs.steps(run)
         by_epoch = {record.epoch: record for record in records}
         return [by_epoch[epoch] for epoch in sorted(by_epoch.keys() - self._steps[run_id])]
-
-    def _read_steps(self, run: "Run") -> set[int]:
-        """Which steps the run has; an epoch's metrics are sent in one piece."""
-        return {
-            metric.step
-            for key in run.data.metrics
-            for metric in self._client.get_metric_history(run.info.run_id, key)
-        }
 
     def _keep(self, run_id: str, record: TrialRecord, artifacts: Sequence[Path]) -> None:
         """Upload what a trial leaves; a confirm trial's configuration and environment too."""
@@ -348,49 +376,12 @@ class MlflowTracker:
                 (Path(folder) / name).write_text(text + "\n", encoding="utf-8")
             self._client.log_artifacts(run_id, folder)
 
-    def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        run = self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name)
-        run_id: str = run.info.run_id
-        return run_id
-
-    def _log(
-        self,
-        run_id: str,
-        *,
-        metrics: "Sequence[Metric]" = (),
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Send one batch."""
-        from mlflow.entities import Param, RunTag
-
-        self._client.log_batch(
-            run_id,
-            metrics=list(metrics),
-            params=[Param(key, param_text(value)) for key, value in (params or {}).items()],
-            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
-        )
-
-    def _set_running(self, run_id: str) -> None:
-        self._log(run_id, tags={"mcl.state": "running"})
-        self._client.update_run(run_id, status="RUNNING")
-
-    def _end(self, run_id: str, *, state: str) -> None:
-        self._log(run_id, tags={"mcl.state": state})
-        self._client.set_terminated(run_id, ENDED_STATUS.get(state, "KILLED"))
-
-    def _find(self, kind: str, *, status: str | None = None, **tags: str) -> list["Run"]:
-        """The runs of this sweep of one kind, with the tags `mcl.<tag>`."""
-        wanted = {"mcl.sweep_id": self._sweep_id, "mcl.kind": kind}
-        wanted |= {f"mcl.{key}": value for key, value in tags.items()}
-        return list(find_runs(self._client, self._experiment_id, wanted, status=status))
-
     def _entry(self, run: "Run") -> InventoryTrial:
         cell, stage, number = trial_name(run)
         is_open = run.info.status == "RUNNING"
         return InventoryTrial(
             trial=TrialId(sweep=self._sweep, cell=cell, stage=stage, number=number),
             state="running" if is_open else run.data.tags["mcl.state"],
-            steps=tuple(sorted(self._read_steps(run))) if is_open else (),
+            steps=tuple(sorted(self._runs.steps(run))) if is_open else (),
             run_id=run.info.run_id,
         )

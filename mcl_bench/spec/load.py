@@ -13,8 +13,7 @@ from mcl_bench.spec.faults import shown, suggestion
 from mcl_bench.spec.interpolate import interpolated
 from mcl_bench.spec.overrides import apply_overrides, refuse_searched
 from mcl_bench.spec.schema import ExperimentSpec
-from mcl_bench.spec.settings import flatten
-from mcl_bench.spec.support import OF_EXPERIMENT, refuse_gpus, refuse_remote_files, unsupported
+from mcl_bench.spec.support import refuse_gpus, refuse_remote_files
 from mcl_bench.spec.tree import Node, find, items, locate, mapping
 from mcl_bench.spec.urls import refuse_storage
 
@@ -95,11 +94,6 @@ def _check_name(key: str, value: str, tree: Node) -> None:
 
 
 def _check_support(spec: ExperimentSpec, tree: Node) -> None:
-    flat = flatten(spec.model_dump(mode="json", by_alias=True))
-    for key in OF_EXPERIMENT:
-        fault = unsupported(key, flat[key], name=key, place=locate(tree, key)[0])
-        if fault is not None:
-            raise fault
     _check_model_size(spec, tree)
     refuse_storage(spec.search.storage, locate(tree, "search.storage")[0])
     refuse_gpus(spec.resources.gpus, locate(tree, "resources.gpus")[0])

@@ -11,14 +11,8 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
     "train.allow_micro_batch": (False,),
-    "tracking.log": ("all",),
 }
 """The keys of which this version takes some values only, and those values; * is any text."""
-
-OF_EXPERIMENT = tuple(
-    key for key in SUPPORTED if key.startswith(("search.", "budget.", "tracking."))
-)
-"""The keys of the table that belong to the experiment and not to one training."""
 
 
 def unsupported(key: str, value: Any, *, name: str, place: str) -> UserError | None:

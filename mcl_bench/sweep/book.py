@@ -4,6 +4,7 @@ A trial's end is written in this order: its line in `records.jsonl`, Optuna's te
 the table. Each can be repeated, so what a crash leaves undone is done at the next start.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -18,7 +19,6 @@ from mcl_bench.records import (
     EpochRecord,
     RunError,
     Stage,
-    Tracker,
     TrialConfig,
     TrialName,
     TrialRecord,
@@ -31,6 +31,7 @@ from mcl_bench.sweep.plan import CellPlan
 from mcl_bench.sweep.quota import keep_weights
 from mcl_bench.sweep.reuse import KnownTrials
 from mcl_bench.sweep.studies import Studies
+from mcl_bench.sweep.tracker import Tracker
 from mcl_bench.sweep.trials import WEIGHTS, Running, kept, tidy
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -46,7 +47,14 @@ TABLE_SHARE = 50.0
 """So many times longer than a rebuild takes is the pause after it."""
 
 TRACKER_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds to wait after each try of a call of the tracker that failed."""
+"""Seconds to wait after each try to open the tracker's record that failed."""
+
+PATIENCE = {"interrupted": 5.0, "stopped": 5.0}
+DRAIN_SECONDS = 30.0
+"""How long a sweep's end waits while the tracker's store takes nothing: by its state, or else."""
+
+WORD_SECONDS = 1.0
+"""A wait that takes longer is told of."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +102,8 @@ class Book:
         self._listener = listener
         self._next_table = 0.0
         self._others: KnownTrials | None = None
+        self._started: dict[TrialName, Running] = {}
+        self._renamed = False
         self.ledger = Ledger(folder.events())
         self._records = {
             (record.cell, record.stage, record.trial): record for record in folder.records()
@@ -144,29 +154,46 @@ class Book:
         for cell in cells:
             ask_tracker(self._tracker.open_cell, cell)
         for entry in ask_tracker(self._tracker.inventory).trials:
-            record = self.record_of((entry.trial.cell, entry.trial.stage, entry.trial.number))
+            name: TrialName = (entry.trial.cell, entry.trial.stage, entry.trial.number)
+            record = self.record_of(name)
             if record is None:
                 continue
+            if entry.run_id is not None:
+                self._name_run(name, entry.run_id)
             if entry.state == "running" or (record.state == "retried" != entry.state):
                 self._close_run(record)
 
-    def start_run(self, running: Running, config: TrialConfig) -> str:
-        """The trial's run, made or found; its id is in Optuna before the first metric."""
+    def start_run(self, running: Running, config: TrialConfig) -> str | None:
+        """The trial's run, made or found; None while its id is not known.
+
+        A known id is in Optuna before the first metric. One that becomes known later is noted then,
+        and one that is not known at the trial's end is left empty in Optuna.
+        """
+        self.hear()
         reach("before-run")
-        run_id = ask_tracker(self._tracker.start_trial, config, known_run_id=running.run_id)
-        if run_id != running.run_id:
+        run_id = self._tracker.start_trial(config, known_run_id=running.run_id)
+        if run_id is None or run_id != running.run_id:
             reach("before-run-id")
             running.run_id = run_id
-            self._studies.note(*running.name, key=running.setting.key, run_id=run_id)
+            self._studies.note(*running.name, key=running.setting.key, run_id=run_id or "")
             reach("after-run-id")
+        self._started[running.name] = running
         return run_id
 
     def send(self, running: Running, record: EpochRecord) -> None:
         """Send one epoch's metrics to the trial's run."""
-        if running.run_id is not None:
-            reach("before-metrics")
-            ask_tracker(self._tracker.log_epochs, running.run_id, [record])
-            reach("after-metrics")
+        self.hear()
+        reach("before-metrics")
+        self._tracker.log_epochs(running.name, [record])
+        reach("after-metrics")
+
+    def hear(self) -> None:
+        """Take in what the tracker has learnt: ids of runs, and words for people."""
+        news = self._tracker.news()
+        for name, run_id in news.run_ids.items():
+            self._name_run(name, run_id)
+        for note in news.notes:
+            self.note(note)
 
     def finish(self, running: Running, record: TrialRecord) -> None:
         """Write a trial's end, everywhere, in order."""
@@ -174,6 +201,7 @@ class Book:
         self.folder.record(record)
         reach("after-record")
         self._records[running.name] = record
+        self._started.pop(running.name, None)
         if record.state == "complete":
             self._complete[record.key] = record
         self.tell(running, record)
@@ -231,19 +259,15 @@ class Book:
         """Write the table, summarise the cells, and say how the sweep ended."""
         self._rebuild_table()
         for running in open_runs:
-            if running.run_id is not None:
-                ask_tracker(self._tracker.interrupt_trial, running.run_id)
+            self._tracker.interrupt_trial(running.name)
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
-            ask_tracker(
-                self._tracker.finish_cell,
-                cell.id,
-                state=cell.state(),
-                records=records,
-                weights=self._weights(records),
+            self._tracker.finish_cell(
+                cell.id, state=cell.state(), records=records, weights=self._weights(records)
             )
         costs = self.ledger.costs(clock=time.monotonic())
-        ask_tracker(self._tracker.finish_sweep, state=state, costs=costs)
+        self._tracker.finish_sweep(state=state, costs=costs)
+        self._settle(PATIENCE.get(state, DRAIN_SECONDS))
         self.say("end", state=state)
         self._write_costs()
 
@@ -256,9 +280,45 @@ class Book:
         }
         return {number: path for number, path in files.items() if path.exists()}
 
+    def send_rest(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
+        """Send what the tracker's store has not taken of a sweep that has ended."""
+        if self._tracker.unsent:
+            self._tracker.send_rest(list(cells), sweep_id=self.folder.id, config=config)
+            self._settle(DRAIN_SECONDS)
+
+    def _settle(self, patience: float) -> None:
+        """Wait until the tracker's store has taken all, or nothing for so many seconds."""
+        left = self._tracker.settle(WORD_SECONDS)
+        self.hear()
+        if left:
+            self.mention(
+                f"MLflow has not taken {left} entries yet: waiting until it has, or has taken none "
+                f"for {patience:g} s"
+            )
+            self._tracker.settle(patience)
+            self.hear()
+        if self._renamed:
+            self._rebuild_table()
+
+    def _name_run(self, name: TrialName, run_id: str) -> None:
+        """Note the id of a trial's run where it was not known; a finished trial's in its record."""
+        record = self._records.get(name)
+        running = self._started.get(name)
+        if record is not None:
+            if not record.run_id:
+                named = dataclasses.replace(record, run_id=run_id)
+                self.folder.record(named)
+                self._records[name] = named
+                if self._complete.get(record.key) is record:
+                    self._complete[record.key] = named
+                self._renamed = True
+        elif running is not None and running.run_id != run_id:
+            running.run_id = run_id
+            self._studies.note(*name, run_id=run_id)
+
     def _close_run(self, record: TrialRecord) -> None:
         folder = self.folder.trial(record.cell, record.stage, record.trial)
-        ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
+        self._tracker.finish_trial(record, artifacts=kept(folder))
 
     def _write_costs(self) -> None:
         costs = self.ledger.costs(live=True).to_dict()
@@ -266,6 +326,7 @@ class Book:
 
     def _rebuild_table(self) -> None:
         began = time.monotonic()
+        self._renamed = False
         self._write_table(self.records, self.folder.path / "results.parquet")
         self._write_costs()
         ended = time.monotonic()

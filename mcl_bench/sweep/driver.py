@@ -161,6 +161,7 @@ class Driver:
 
         Then running trials are told to leave.
         """
+        self._book.hear()
         if not self.stopping:
             self.stopped = self._request is not None and self._request.asked()
             spent = self.limits.look(live=self._live.values(), waiting=self._supply.waiting)

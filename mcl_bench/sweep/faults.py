@@ -1,8 +1,9 @@
 """Named points where a test can hold or end this process.
 
 They stand before and after each write, where a crash would leave one of the records behind
-another. Without the environment variable `MCL_BENCH_FAULT` (a point's name and a file, as
-`POINT=FILE`) they do nothing.
+another; `before-send` and `after-send` where the tracker's own thread sends what it was given.
+Without the environment variable `MCL_BENCH_FAULT` (a point's name and a file, as `POINT=FILE`) they
+do nothing.
 """
 
 import os
@@ -14,6 +15,8 @@ POINTS = (
     "before-ask",
     "after-ask",
     "before-run",
+    "before-send",
+    "after-send",
     "before-run-id",
     "after-run-id",
     "before-metrics",

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mcl_bench import __version__, data
-from mcl_bench.records import DataError, RunError, Tracker, TrialRecord, UserError
+from mcl_bench.records import DataError, RunError, TrialRecord, UserError
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book, Listener, WriteTable, ask_tracker
 from mcl_bench.sweep.cluster import alone, connected, trial_resources
@@ -22,9 +22,10 @@ from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.growth import is_moved, refuse_changes
 from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.places import Places
-from mcl_bench.sweep.settings import Progress, Settings, sources
+from mcl_bench.sweep.settings import Progress, Settings, cell_words, sources
 from mcl_bench.sweep.storage import Storage, storage_at
 from mcl_bench.sweep.studies import Studies
+from mcl_bench.sweep.tracker import Tracker
 from mcl_bench.sweep.watch import watched
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def run_sweep(
         folder.discard()
         raise
     finally:
+        outlets.tracker.close()
         folder.close()
 
 
@@ -160,6 +162,7 @@ def _run(
         folder.keep(experiment)
         for note in notes(driver.plan, studies, book):
             book.mention(note)
+        book.send_rest(map(cell_words, experiment.cells), config=experiment.resolved)
         return _outcome(driver, book, _state(driver))
     outlets.check()
     for note in data.notes(experiment):

@@ -111,7 +111,8 @@ class StudySide:
             trial=TrialId(sweep=self._sweep, cell=cell, stage=stage, number=trial.number),
             state=_state(trial),
             steps=tuple(sorted(trial.intermediate_values)),
-            run_id=attributes.get("run_id", ""),
+            # Empty: it was not known when the trial ended, and a finished trial can't be changed.
+            run_id=attributes.get("run_id", "") if attributes.get("run_id") != "" else None,
             value=trial.value if trial.state == TrialState.COMPLETE else None,
             words=words,
         )

@@ -172,7 +172,7 @@ class Supply:
             k=k,
             retry_of=trial.attributes.get("retry_of"),
             ooms=trial.attributes.get("ooms", 0),
-            run_id=trial.attributes.get("run_id"),
+            run_id=trial.attributes.get("run_id") or None,
             started=started,
             seconds=seconds,
         )

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from results_stories import CE, record, write_sweep
 from running import mcl_bench
+from tracked import tracked
 
 from mcl_bench.cli.report import keep_report
 from mcl_bench.records import RunError
-from mcl_bench.results import MlflowTracker
+from mcl_bench.results import SpooledTracker
 
 
 @pytest.fixture
@@ -18,8 +20,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def tracker(home: Path) -> MlflowTracker:
-    return MlflowTracker(sweep="story", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+def tracker(home: Path) -> SpooledTracker:
+    return tracked("story", home)
 
 
 def test_the_page_is_written_into_the_sweeps_folder_or_where_it_is_wanted(
@@ -58,7 +60,9 @@ def test_a_sweeps_page_is_kept_once_and_handed_to_its_run(
     run_id = kept.open_sweep(sweep_id="0a1b2c3d", config={"search": {"metric": "val/top1"}})
     keep_report(folder, kept)
     assert "page:" in capsys.readouterr().err
-    artifacts = [artifact.path for artifact in kept._client.list_artifacts(run_id)]
+    assert run_id is not None
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    artifacts = [artifact.path for artifact in client.list_artifacts(run_id)]
     assert "report.html" in artifacts
     keep_report(folder, kept)
     assert capsys.readouterr().err == ""

@@ -4,11 +4,14 @@ import sqlite3
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from mlflow_tables import query, seen
 from results_stories import CE, MC, epochs, record
-from tracker_contract import CONFIG, MakeTracker, See, SeenTrial, TrackerContract, config, words
+from tracker_contract import CONFIG, See, config, name, words
 
 from mcl_bench.records import UserError
 from mcl_bench.results import MlflowTracker
@@ -28,47 +31,17 @@ def sweep() -> str:
     return f"story-{uuid.uuid4().hex[:8]}"
 
 
+MakeMlflow = Callable[[], MlflowTracker]
+
+
 @pytest.fixture
-def make_tracker(home: Path, sweep: str) -> MakeTracker:
+def make_tracker(home: Path, sweep: str) -> MakeMlflow:
     return lambda: MlflowTracker(sweep=sweep, uri=embedded_uri(home), home=home)
-
-
-def query(home: Path, text: str, *values: object) -> list[tuple[object, ...]]:
-    with sqlite3.connect(home / "mlflow.db") as database:
-        return database.execute(text, values).fetchall()
 
 
 @pytest.fixture
 def see(home: Path) -> See:
-    """Read with plain SQL, so that MLflow's own code can't hide what is doubled."""
-
-    def seen(run: str) -> SeenTrial:
-        ((status,),) = query(home, "select status from runs where run_uuid = ?", run)
-        tags = dict(query(home, "select key, value from tags where run_uuid = ?", run))
-        params = dict(query(home, "select key, value from params where run_uuid = ?", run))
-        points = query(
-            home,
-            "select key, step, timestamp, value from metrics where run_uuid = ? order by 1, 2, 3",
-            run,
-        )
-        parent = tags.get("mlflow.parentRunId")
-        return SeenTrial(
-            status=status, parent=parent, tags=tags, params=params, points=tuple(points)
-        )
-
-    return seen
-
-
-class TestMlflow(TrackerContract):
-    @pytest.fixture(autouse=True)
-    def _home(self, home: Path) -> None:
-        self.home = home
-
-    def artifacts(self, run_id: str) -> list[bytes]:
-        ((uri,),) = query(self.home, "select artifact_uri from runs where run_uuid = ?", run_id)
-        assert str(uri).startswith((self.home / "mlartifacts").as_uri())
-        folder = next((self.home / "mlartifacts").rglob(run_id))
-        return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return partial(seen, home)
 
 
 def opened(tracker: MlflowTracker, sweep_id: str = "0a1b2c3d") -> MlflowTracker:
@@ -78,10 +51,8 @@ def opened(tracker: MlflowTracker, sweep_id: str = "0a1b2c3d") -> MlflowTracker:
 
 
 @pytest.fixture
-def tracker(make_tracker: MakeTracker) -> MlflowTracker:
-    made = make_tracker()
-    assert isinstance(made, MlflowTracker)
-    return opened(made)
+def tracker(make_tracker: MakeMlflow) -> MlflowTracker:
+    return opened(make_tracker())
 
 
 def test_a_trials_run_has_its_name_tags_and_flat_parameters(
@@ -129,7 +100,7 @@ def test_more_metrics_than_one_batch_takes_arrive_whole(
     tracker: MlflowTracker, see: See, sweep: str
 ) -> None:
     run = tracker.start_trial(config(sweep))
-    tracker.log_epochs(run, epochs([k / 1000 for k in range(1000)]))
+    tracker.log_epochs(name(), epochs([k / 1000 for k in range(1000)]))
     assert len(see(run).points) == 2000
     assert see(run).steps == list(range(1, 1001))
 
@@ -144,13 +115,12 @@ def test_a_value_longer_than_mlflow_keeps_does_not_stop_a_trial(
 
 
 def test_an_adopted_run_gets_the_parameters_that_its_maker_did_not_send(
-    tracker: MlflowTracker, make_tracker: MakeTracker, see: See, home: Path, sweep: str
+    tracker: MlflowTracker, make_tracker: MakeMlflow, see: See, home: Path, sweep: str
 ) -> None:
     run = tracker.start_trial(config(sweep))
     with sqlite3.connect(home / "mlflow.db") as database:
         database.execute("delete from params where run_uuid = ? and key = 'data.name'", (run,))
     again = make_tracker()
-    assert isinstance(again, MlflowTracker)
     assert opened(again).start_trial(config(sweep)) == run
     assert see(run).params["data.name"] == "parts"
 
@@ -159,19 +129,18 @@ def test_a_run_of_another_sweep_is_not_adopted(
     tracker: MlflowTracker, home: Path, sweep: str
 ) -> None:
     run = tracker.start_trial(config(sweep))
-    name = f"{sweep}-other"
-    other = opened(MlflowTracker(sweep=name, uri=embedded_uri(home), home=home), "99999999")
-    assert other.start_trial(config(name), known_run_id=run) != run
+    beside = f"{sweep}-other"
+    other = opened(MlflowTracker(sweep=beside, uri=embedded_uri(home), home=home), "99999999")
+    assert other.start_trial(config(beside), known_run_id=run) != run
 
 
 def test_a_trials_run_that_was_deleted_is_made_anew(
-    tracker: MlflowTracker, make_tracker: MakeTracker, home: Path, see: See, sweep: str
+    tracker: MlflowTracker, make_tracker: MakeMlflow, home: Path, see: See, sweep: str
 ) -> None:
     run = tracker.start_trial(config(sweep))
     with sqlite3.connect(home / "mlflow.db") as database:
         database.execute("update runs set lifecycle_stage='deleted' where run_uuid = ?", (run,))
     again = make_tracker()
-    assert isinstance(again, MlflowTracker)
     made = opened(again).start_trial(config(sweep), known_run_id=run)
     assert made != run
     assert see(made).status == "RUNNING"
@@ -234,8 +203,8 @@ def test_sweeps_of_several_names_may_share_an_experiment_that_is_named(
     home: Path, sweep: str
 ) -> None:
     uri, shared = embedded_uri(home), f"team/{sweep}"
-    for name, sweep_id in ((sweep, "11111111"), (f"{sweep}-b", "22222222")):
-        opened(MlflowTracker(sweep=name, uri=uri, home=home, experiment=shared), sweep_id)
+    for beside, sweep_id in ((sweep, "11111111"), (f"{sweep}-b", "22222222")):
+        opened(MlflowTracker(sweep=beside, uri=uri, home=home, experiment=shared), sweep_id)
     again = MlflowTracker(sweep=sweep, uri=uri, home=home, experiment=shared)
     with pytest.raises(UserError, match="11111111"):
         again.open_sweep(sweep_id="33333333", config=CONFIG)

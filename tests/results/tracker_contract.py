@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from results_stories import CE, MC, confirms, epochs, record
 
-from mcl_bench.records import CellWords, Stage, Tracker, TrialConfig, TrialId, TrialRecord
+from mcl_bench.records import CellWords, Stage, TrialConfig, TrialId, TrialName, TrialRecord
+from mcl_bench.sweep.tracker import Tracker
 
 CONFIG = {"name": "story", "search": {"metric": "val/top1"}, "data": {"root": None}}
 """A sweep's resolved configuration, as far as a tracker reads it."""
@@ -40,6 +41,16 @@ def config(
         digest="d" * 64,
         store="/nowhere",
     )
+
+
+def name(cell: str = CE, stage: Stage = "search", number: int = 0) -> TrialName:
+    return cell, stage, number
+
+
+def opened_run(run_id: str | None) -> str:
+    """An id that is known."""
+    assert run_id is not None
+    return run_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +90,9 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = make_tracker()
-        top = tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG)
-        cell = tracker.open_cell(words(MC))
-        trial = tracker.start_trial(config(sweep, MC))
+        top = opened_run(tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG))
+        cell = opened_run(tracker.open_cell(words(MC)))
+        trial = opened_run(tracker.start_trial(config(sweep, MC)))
         assert see(top).parent is None
         assert see(cell).parent == top
         assert see(trial).parent == cell
@@ -89,8 +100,8 @@ class TrackerContract:
 
     def test_opening_again_finds_the_same_runs(self, make_tracker: MakeTracker, see: See) -> None:
         first, second = make_tracker(), make_tracker()
-        top = first.open_sweep(sweep_id="0a1b2c3d", config=CONFIG)
-        cell = first.open_cell(words())
+        top = opened_run(first.open_sweep(sweep_id="0a1b2c3d", config=CONFIG))
+        cell = opened_run(first.open_cell(words()))
         first.finish_sweep(state="interrupted")
         assert see(top).status == "KILLED"
         assert second.open_sweep(sweep_id="0a1b2c3d", config=CONFIG) == top
@@ -101,11 +112,11 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
+        run = opened_run(tracker.start_trial(config(sweep)))
         known = epochs([0.2, 0.3, 0.4])
-        tracker.log_epochs(run, known[:2])
-        tracker.log_epochs(run, known)
-        tracker.log_epochs(run, [*known, known[0]])
+        tracker.log_epochs(name(), known[:2])
+        tracker.log_epochs(name(), known)
+        tracker.log_epochs(name(), [*known, known[0]])
         tracker.finish_trial(record(run_id=run, epochs=known, value=0.4))
         assert see(run).steps == [1, 2, 3]
         first = ("train/loss", 1, known[0].timestamp_ms, 1.0)
@@ -115,8 +126,8 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
-        tracker.log_epochs(run, epochs([0.2, 0.3]))
+        run = opened_run(tracker.start_trial(config(sweep)))
+        tracker.log_epochs(name(), epochs([0.2, 0.3]))
         again = self.opened(make_tracker)
         assert again.start_trial(config(sweep), known_run_id=run) == run
         # Trained again since the last checkpoint: the same epochs at other times.
@@ -124,13 +135,13 @@ class TrackerContract:
             type(epoch)(**{**epoch.to_dict(), "timestamp_ms": epoch.timestamp_ms + 999})
             for epoch in epochs([0.2, 0.3, 0.4])
         ]
-        again.log_epochs(run, later)
+        again.log_epochs(name(), later)
         assert see(run).steps == [1, 2, 3]
 
     def test_a_run_that_only_the_tracker_knows_is_adopted(
         self, make_tracker: MakeTracker, sweep: str
     ) -> None:
-        run = self.opened(make_tracker).start_trial(config(sweep, MC, number=4))
+        run = opened_run(self.opened(make_tracker).start_trial(config(sweep, MC, number=4)))
         again = self.opened(make_tracker)
         assert again.start_trial(config(sweep, MC, number=3)) != run
         assert again.start_trial(config(sweep, MC, number=4)) == run
@@ -140,9 +151,9 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = make_tracker()
-        top = tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG)
-        cell = tracker.open_cell(words())
-        run = tracker.start_trial(config(sweep))
+        top = opened_run(tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG))
+        cell = opened_run(tracker.open_cell(words()))
+        run = opened_run(tracker.start_trial(config(sweep)))
         assert tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG) == top
         assert tracker.open_cell(words()) == cell
         assert tracker.start_trial(config(sweep)) == run
@@ -153,15 +164,15 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep), known_run_id="0" * 32)
+        run = opened_run(tracker.start_trial(config(sweep), known_run_id="0" * 32))
         assert see(run).tags["mcl.trial"] == "0"
 
     def test_an_interrupted_trial_is_killed_until_it_is_taken_up_again(
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
-        tracker.interrupt_trial(run)
+        run = opened_run(tracker.start_trial(config(sweep)))
+        tracker.interrupt_trial(name())
         assert (see(run).status, see(run).tags["mcl.state"]) == ("KILLED", "interrupted")
         again = self.opened(make_tracker)
         assert again.start_trial(config(sweep), known_run_id=run) == run
@@ -182,7 +193,7 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str, state: str, status: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
+        run = opened_run(tracker.start_trial(config(sweep)))
         changes = {"state": state, "run_id": run, "cause": "a reason"}
         tracker.finish_trial(record(**changes))
         seen = see(run)
@@ -193,7 +204,7 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
+        run = opened_run(tracker.start_trial(config(sweep)))
         ended = record(run_id=run, epochs=epochs([0.2, 0.3]))
         tracker.finish_trial(ended)
         before = see(run)
@@ -206,7 +217,7 @@ class TrackerContract:
         self, make_tracker: MakeTracker, see: See, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep))
+        run = opened_run(tracker.start_trial(config(sweep)))
         twin = {"state": "duplicate", "duplicate_of": f"{MC}/search-0", "run_id": run}
         tracker.finish_trial(record(value=0.625, **twin))
         assert see(run).tags["mcl.duplicate_of"] == f"{MC}/search-0"
@@ -217,7 +228,7 @@ class TrackerContract:
     ) -> None:
         tracker = make_tracker()
         tracker.open_sweep(sweep_id="0a1b2c3d", config=CONFIG)
-        cell = tracker.open_cell(words())
+        cell = opened_run(tracker.open_cell(words()))
         old = confirms(CE, [0.1, 0.1])
         records: list[TrialRecord] = [
             record(value=0.5),
@@ -239,10 +250,10 @@ class TrackerContract:
         self, make_tracker: MakeTracker, sweep: str
     ) -> None:
         tracker = self.opened(make_tracker)
-        done = tracker.start_trial(config(sweep))
+        done = opened_run(tracker.start_trial(config(sweep)))
         tracker.finish_trial(record(run_id=done, state="pruned", epochs=epochs([0.2])))
-        going = tracker.start_trial(config(sweep, MC, "confirm", 2))
-        tracker.log_epochs(going, epochs([0.2, 0.3]))
+        going = opened_run(tracker.start_trial(config(sweep, MC, "confirm", 2)))
+        tracker.log_epochs(name(MC, "confirm", 2), epochs([0.2, 0.3]))
         found = {entry.run_id: entry for entry in self.opened(make_tracker).inventory().trials}
         assert found.keys() == {done, going}
         assert found[done].state == "pruned"
@@ -253,7 +264,7 @@ class TrackerContract:
         self, make_tracker: MakeTracker, sweep: str, tmp_path: Path
     ) -> None:
         tracker = self.opened(make_tracker)
-        run = tracker.start_trial(config(sweep, stage="confirm"))
+        run = opened_run(tracker.start_trial(config(sweep, stage="confirm")))
         (tmp_path / "predictions.parquet").write_bytes(b"kept")
         kept = [tmp_path / "predictions.parquet"]
         tracker.finish_trial(record(stage="confirm", run_id=run), artifacts=kept)

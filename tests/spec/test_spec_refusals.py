@@ -90,7 +90,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("train: {precision: fp16}", "train.precision: fp16"),
         ("train: {allow_micro_batch: true}", "train.allow_micro_batch: true"),
         ("resources: {gpus: 2}", "resources.gpus: 2.0"),
-        ("tracking: {log: top}", "tracking.log: top"),
         ("files: 's3://bucket/x'", "files: s3://bucket/x"),
     ],
 )
@@ -108,8 +107,10 @@ def test_what_this_version_cannot_do_is_refused_by_name(
 
 
 def test_a_refusal_names_version_and_what_is_supported(tmp_path: Path) -> None:
-    error = refusal(tmp_path, BASE + "tracking: {log: top}\n")
-    assert error.rule == "tracking.log: top is not supported by mcl_bench 0.1 (supported: all)"
+    error = refusal(tmp_path, BASE + "train: {precision: fp16}\n")
+    assert error.rule == (
+        "train.precision: fp16 is not supported by mcl_bench 0.1 (supported: fp32, bf16)"
+    )
 
 
 def test_a_refusal_of_weights_says_what_may_stand_there(tmp_path: Path) -> None:

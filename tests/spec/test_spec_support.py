@@ -25,9 +25,11 @@ def test_balanced_sampling_can_be_searched_beside_weights(tmp_path: Path) -> Non
         "budget: {hours: 3}",
         "budget: {device_hours: 0.5}",
         "budget: {checkpoint_gb: 3}",
+        "tracking: {log: top}",
+        "tracking: {log: confirmed}",
     ],
 )
-def test_known_values_and_budgets_can_be_asked_for(tmp_path: Path, line: str) -> None:
+def test_known_values_budgets_and_fewer_runs_can_be_asked_for(tmp_path: Path, line: str) -> None:
     section, _, values = line.partition(": ")
     key, _, value = values.strip("{}").partition(": ")
     spec = read(tmp_path, BASE + line + "\n").spec

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracked import tracked
 from without_ray import Worker
 
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import load
+from mcl_bench.sweep import faults
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
@@ -38,6 +40,8 @@ class Sweep:
     home: Path
     overrides: Sequence[str] = ()
     slots: int = 2
+    uri: str | None = None
+    """MLflow's; by default the store under `home`."""
     disturb: Callable[[], bool] | None = None
     """Asked before each epoch: whether the worker is lost now."""
     echo: Callable[[], bool] | None = None
@@ -49,6 +53,7 @@ class Sweep:
         experiment = load(self.file, list(self.overrides))
         folder = SweepFolder(self.home / "sweeps" / experiment.name)
         folder.open(experiment)
+        tracker = tracked(experiment.name, self.home, uri=self.uri, reach=faults.reach)
         try:
             settings = Settings(seed=experiment.spec.train.seed, store=self.home / "store")
             settings.prepare(experiment.cells)
@@ -60,9 +65,6 @@ class Sweep:
                 cells={cell.id: cell for cell in experiment.cells},
                 search=experiment.spec.search,
                 seed=experiment.spec.train.seed,
-            )
-            tracker = MlflowTracker(
-                sweep=experiment.name, uri=f"sqlite:///{self.home / 'mlflow.db'}", home=self.home
             )
             book = Book(
                 folder=folder,
@@ -76,6 +78,7 @@ class Sweep:
             driver.begin({cell.id: RESOURCES for cell in experiment.cells})
             yield driver
         finally:
+            tracker.close()
             folder.close()
 
     def drive(self, chance: random.Random | None = None) -> None:

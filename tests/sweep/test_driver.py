@@ -8,9 +8,10 @@ from typing import Any
 
 import optuna
 import pytest
+from tracked import tracked
 
 from mcl_bench.records import EpochRecord
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import load
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
@@ -50,7 +51,7 @@ def driving(
         search=experiment.spec.search,
         seed=0,
     )
-    tracker = MlflowTracker(sweep="tiny", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+    tracker = tracked("tiny", home)
     book = Book(
         folder=folder,
         studies=studies,
@@ -67,6 +68,7 @@ def driving(
     try:
         yield driver
     finally:
+        tracker.close()
         folder.close()
 
 

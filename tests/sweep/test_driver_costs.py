@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tracked import tracked
 
 from mcl_bench.records import EpochRecord
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import load
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
@@ -61,14 +63,13 @@ def open_driver(
     """Opens a driver of the sweep of a name, with all its records; the last one is closed."""
     file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
     file.write_text(tiny_experiment)
-    folders: list[SweepFolder] = []
+    held = ExitStack()
 
     def opened(*overrides: str, name: str = "tiny", gpus: float = 0.0) -> Driver:
-        for folder in folders:
-            folder.close()
+        held.close()
         experiment = load(file, [*ONE_ARM, f"name={name}", *overrides])
         folder = SweepFolder(home / "sweeps" / name)
-        folders.append(folder)
+        held.callback(folder.close)
         folder.open(experiment)
         settings = Settings(seed=0, store=home / "store")
         settings.prepare(experiment.cells)
@@ -80,7 +81,8 @@ def open_driver(
             search=experiment.spec.search,
             seed=0,
         )
-        tracker = MlflowTracker(sweep=name, uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
+        tracker = tracked(name, home)
+        held.callback(tracker.close)
         book = Book(
             folder=folder,
             studies=studies,
@@ -95,9 +97,8 @@ def open_driver(
             driver.begin({cell.id: needs for cell in experiment.cells}, slots=1)
         return driver
 
-    yield opened
-    for folder in folders:
-        folder.close()
+    with held:
+        yield opened
 
 
 def train(driver: Driver, clock: list[float], *, seconds: float, top1: float = 0.5) -> Any:

@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tracked import tracked
 
 from mcl_bench.records import EpochRecord, UserError
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import load
 from mcl_bench.spec.schema import ResourcesSpec
 from mcl_bench.sweep.book import Book
@@ -133,12 +134,12 @@ def make_driver(tmp_path: Path, tiny_experiment: str) -> Iterator[MakeDriver]:
                 search=experiment.spec.search,
                 seed=0,
             )
+            tracker = tracked("tiny", home)
+            opened.callback(tracker.close)
             book = Book(
                 folder=folder,
                 studies=studies,
-                tracker=MlflowTracker(
-                    sweep="tiny", uri=f"sqlite:///{home / 'mlflow.db'}", home=home
-                ),
+                tracker=tracker,
                 write_table=write_table,
                 listener=lambda _event: None,
             )

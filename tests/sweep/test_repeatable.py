@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from running import mcl_bench
+from tracked import tracked
 
 from mcl_bench.records import EpochRecord
-from mcl_bench.results import MlflowTracker, write_table
+from mcl_bench.results import write_table
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
@@ -73,11 +74,11 @@ def drive(experiment: Experiment, home: Path, *, slots: int, rng: random.Random)
         search=experiment.spec.search,
         seed=0,
     )
-    uri = f"sqlite:///{home / 'mlflow.db'}"
+    tracker = tracked(experiment.name, home)
     book = Book(
         folder=folder,
         studies=studies,
-        tracker=MlflowTracker(sweep=experiment.name, uri=uri, home=home),
+        tracker=tracker,
         write_table=write_table,
         listener=lambda _event: None,
     )
@@ -98,6 +99,7 @@ def drive(experiment: Experiment, home: Path, *, slots: int, rng: random.Random)
         if driver.on_result(report(launch, epoch + 1)) == "stop":
             del running[lease]
     driver.end("complete")
+    tracker.close()
     folder.close()
     return driver
 

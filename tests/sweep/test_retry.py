@@ -143,6 +143,7 @@ def test_optuna_keeps_the_failure_and_mlflow_says_that_it_was_retried(
         )
         assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
         assert study.trials[2].user_attrs["retry_of"] == 0
+        driver._book._tracker.settle(60)
         tracker = MlflowTracker(sweep="tiny", uri=f"sqlite:///{home / 'mlflow.db'}", home=home)
         tracker.open_sweep(sweep_id=study_id, config=experiment.resolved)
         told = {one.trial.number: one.state for one in tracker.inventory().trials}
