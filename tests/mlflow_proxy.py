@@ -64,13 +64,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {**dict(self.headers.items()), "Host": state.server}
         headers.pop("Connection", None)
-        answer = requests.request(
-            self.command,
-            f"http://{state.server}{self.path}",
-            data=body,
-            headers=headers,
-            timeout=SECONDS,
-        )
+        try:
+            answer = requests.request(
+                self.command,
+                f"http://{state.server}{self.path}",
+                data=body,
+                headers=headers,
+                timeout=SECONDS,
+            )
+        except requests.ConnectionError:
+            return
         if fault == "late":
             return
         self.send_response(answer.status_code)
@@ -79,4 +82,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.content)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer

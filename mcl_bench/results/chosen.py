@@ -11,7 +11,10 @@ from mcl_bench.results.winners import VALUED
 Log = Literal["all", "top", "confirmed"]
 
 TOP = 10
-"""With `top` a search trial has a run if at its end fewer than so many of its cell were better."""
+"""With `top` a search trial has a run if at its end fewer than so many of its cell were better.
+
+Of two equal ones the lower number is better, so that the best of a cell always has a run.
+"""
 
 
 class Chosen:
@@ -20,7 +23,7 @@ class Chosen:
     def __init__(self, log: Log, *, metric: str) -> None:
         self._log = log
         self._sign = 1.0 if metric == "val/loss" else -1.0
-        self._scores: dict[str, list[float]] = {}
+        self._scores: dict[str, list[tuple[float, int]]] = {}
         self._ended: dict[TrialName, bool] = {}
 
     def runs(self, stage: Stage) -> bool:
@@ -46,7 +49,7 @@ class Chosen:
     def _is_top(self, record: TrialRecord) -> bool:
         if record.state not in VALUED or record.value is None or not math.isfinite(record.value):
             return False
-        score = self._sign * record.value
+        score = (self._sign * record.value, record.trial)
         scores = self._scores.setdefault(record.cell, [])
         better = bisect.bisect_left(scores, score)
         bisect.insort(scores, score)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracked import tracked
 from without_ray import Worker
 
+from mcl_bench.cli.run import _tracker
 from mcl_bench.results import write_table
 from mcl_bench.spec import load
-from mcl_bench.sweep import faults
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.folder import SweepFolder
@@ -40,8 +39,6 @@ class Sweep:
     home: Path
     overrides: Sequence[str] = ()
     slots: int = 2
-    uri: str | None = None
-    """MLflow's; by default the store under `home`."""
     disturb: Callable[[], bool] | None = None
     """Asked before each epoch: whether the worker is lost now."""
     echo: Callable[[], bool] | None = None
@@ -53,7 +50,7 @@ class Sweep:
         experiment = load(self.file, list(self.overrides))
         folder = SweepFolder(self.home / "sweeps" / experiment.name)
         folder.open(experiment)
-        tracker = tracked(experiment.name, self.home, uri=self.uri, reach=faults.reach)
+        tracker = _tracker(experiment, self.home, verbose=False, new=False)
         try:
             settings = Settings(seed=experiment.spec.train.seed, store=self.home / "store")
             settings.prepare(experiment.cells)
