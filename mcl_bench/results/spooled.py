@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from mcl_bench.records import (
     CellWords,
     Costs,
@@ -30,7 +32,7 @@ from mcl_bench.records import (
 from mcl_bench.results.chosen import Chosen, Log
 from mcl_bench.results.delivery import deliver
 from mcl_bench.results.folder import read_events, read_records
-from mcl_bench.results.spool import FILE, Entry, Spool
+from mcl_bench.results.spool import FILE, Entry, Spool, read_state
 from mcl_bench.results.store import Unreachable
 from mcl_bench.results.tracking import MlflowTracker
 from mcl_bench.results.winners import best_search, confirmed
@@ -92,7 +94,7 @@ class SpooledTracker:
     def unsent(self) -> int:
         """How many entries are kept for MLflow, which has not taken them."""
         if self._opening is None:
-            self._spool.open()
+            return read_state(self._spool.path)[2]
         return self._spool.unsent
 
     def open_sweep(self, *, sweep_id: str, config: Mapping[str, Any]) -> str | None:
@@ -196,17 +198,25 @@ class SpooledTracker:
     def keep_page(self, page: Path) -> None:
         """Upload the sweep's page to its run; nothing where this process has not opened the sweep.
 
+        The sweep has ended and let its lock go, which is taken once more. A page that MLflow does
+        not take is kept for it like all else.
+
         Raises:
-            RunError: there is no such page, or MLflow has not taken it yet.
+            RunError: there is no such page, or another driver has gone on with the sweep.
         """
         if self._opening is None:
             return
         if not page.is_file():
             raise RunError(f"MLflow did not take the page {page}: there is no such file")
-        self._append("page", path=self._named(page))
-        if not self._writer.away:
-            self.settle(PAGE_SECONDS)
-        self.close()
+        try:
+            with filelock.FileLock(self._mlflow.folder / "lock", timeout=1):
+                self._spool.open()
+                self._append("page", path=self._named(page))
+                if not self._writer.away:
+                    self.settle(PAGE_SECONDS)
+                self.close()
+        except filelock.Timeout as error:
+            raise RunError(f"another driver holds the sweep: {page} is not sent") from error
 
     def inventory(self) -> Inventory:
         """All trials of this sweep that MLflow knows, or will when it has taken what is kept."""
