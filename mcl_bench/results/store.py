@@ -26,9 +26,11 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
-"""Set before MLflow is imported, where it is not set: it sends nothing about its use, prints no
-URLs and no bars, and gives up a request (seconds) that has no answer. What repeats it is ours, and looks first
-whether it was carried out after all.
+"""Set before MLflow is imported, where it is not set.
+
+It sends nothing about its use, prints no URLs and no bars, and gives up a request that has no
+answer (after so many seconds) without repeating it: who repeats it here looks first whether it was
+carried out after all.
 """
 
 
