@@ -77,6 +77,7 @@ def keep_model(
             name,
             source=model.artifact_location,
             run_id=confirm.run_id,
+            model_id=model.model_id,
             tags={
                 "mcl.sweep": confirm.sweep,
                 "mcl.cell": confirm.cell,

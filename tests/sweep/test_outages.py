@@ -208,6 +208,7 @@ def test_a_sweep_that_ends_without_its_server_is_whole_but_for_mlflow(
     assert outage.doctor() == "nothing is wrong with tiny\n"
 
 
+@pytest.mark.soak
 def test_the_same_command_sends_what_a_finished_sweep_has_kept(
     outage: Outage, undisturbed: dict[str, RecordedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
