@@ -140,7 +140,7 @@ class SpooledTracker:
             return known_run_id
         plain = config.to_dict()
         self._ids.pop(name, None)
-        self._append("start", name, config=plain, known=known_run_id)
+        self._append("start", name, sync=False, config=plain, known=known_run_id)
         self._behind = self._behind and self._spool.unsent > 1
         if self._behind or self._writer.away:
             return known_run_id
