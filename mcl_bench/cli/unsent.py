@@ -13,7 +13,7 @@ def tell_unsent(tracker: "SpooledTracker", name: str) -> None:
     if tracker.unsent:
         why = f" ({tracker.refusal})" if tracker.refusal else ""
         typer.echo(
-            f"MLflow has not taken {tracker.unsent} entries{why}: they are kept in "
+            f"MLflow has not taken {tracker.unsent} of the sweep's entries{why}; kept in "
             f"{tracker.spool_path}; the same command, or mcl-bench doctor {name} --fix, sends them",
             err=True,
         )

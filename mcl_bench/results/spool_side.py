@@ -58,7 +58,7 @@ class SpoolSide:
                 Finding(
                     side=self.name,
                     kind="unsent",
-                    what=f"MLflow has not taken {unsent} entries{why}",
+                    what=f"MLflow has not taken {unsent} of the entries{why}",
                     where=FILE,
                     remedy="they are sent, if MLflow takes them now",
                     mends=True,

@@ -34,6 +34,14 @@ carried out after all.
 """
 
 
+LOG_LEVELS = {
+    "mlflow": logging.WARNING,
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+}
+"""What of its log is let through; what the last one says of a database's error is raised too."""
+
+
 class Unreachable(UserError):
     """Nothing that MLflow can use answers at its address."""
 
@@ -57,8 +65,8 @@ def open_client(uri: str, home: Path, *, verbose: bool = False) -> "MlflowClient
         from mlflow.tracking import MlflowClient
 
         if not verbose:
-            for name in ("mlflow", "alembic"):
-                logging.getLogger(name).setLevel(logging.WARNING)
+            for name, level in LOG_LEVELS.items():
+                logging.getLogger(name).setLevel(level)
         try:
             if uri == embedded_uri(home):
                 _prepare(home)

@@ -117,7 +117,8 @@ class Writer:
             pause = FIRST_PAUSE
             if self.away:
                 self.away = None
-                self._tell(f"MLflow takes the record again: {self._spool.unsent} entries to go")
+                left = self._spool.unsent
+                self._tell(f"MLflow takes the record again: {left} of the entries are to come")
 
 
 def reason(error: Exception) -> str:

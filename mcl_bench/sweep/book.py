@@ -292,8 +292,8 @@ class Book:
         self.hear()
         if left:
             self.mention(
-                f"MLflow has not taken {left} entries yet: waiting until it has, or has taken none "
-                f"for {patience:g} s"
+                f"MLflow has not taken {left} of the entries yet: waiting until it has, or has "
+                f"taken none for {patience:g} s"
             )
             self._tracker.settle(patience)
             self.hear()

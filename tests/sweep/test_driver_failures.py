@@ -17,7 +17,7 @@ from running import read_lines
 from sqlalchemy import event
 from test_driver import driving, launched, report, result
 
-from mcl_bench.records import RunError
+from mcl_bench.records import EpochRecord, RunError
 from mcl_bench.sweep.breaker import ALIKE
 from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
@@ -344,3 +344,25 @@ def test_optuna_is_told_the_cause(drive: Callable[..., Any]) -> None:
             storage=driver._book.folder.database,
         )
         assert study.trials[0].user_attrs["cause"].startswith("data: ")
+
+
+def test_a_disk_that_is_full_for_mlflows_spool_stops_the_sweep_and_tears_nothing(
+    drive: Callable[..., Any],
+) -> None:
+    with drive("search.trials=1") as driver:
+        launch = launched(driver)
+        spool = driver._book.folder.path / "spool.jsonl"
+        before = spool.read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+            (running,) = driver._live.values()
+            with pytest.raises(RunError, match="the disk is full"), disk_told():
+                driver._book.send(running, EpochRecord(epoch=1, timestamp_ms=1, metrics={}))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert spool.read_bytes() == before
+        driver.on_result(report(launch, 1, last=True))
+        assert states(driver) == {("search", 0): "complete"}
