@@ -121,8 +121,10 @@ class Writer:
                 self._tell(f"MLflow takes the record again: {left} of the entries are to come")
 
 
-def reason(error: Exception) -> str:
-    """What an error says, on one line, without passwords."""
+def reason(error: BaseException) -> str:
+    """What the error that led to this one says, on one line, without passwords."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
     lines = str(error).strip().splitlines()
     text = masked(lines[0] if lines else "")[:REASON_LENGTH]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
