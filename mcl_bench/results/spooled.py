@@ -263,7 +263,8 @@ class SpooledTracker:
         self._metric = config["search"]["metric"]
         self._spool.open()
         self._chosen = Chosen(self._log, metric=self._metric)
-        self._chosen.hear(read_records(self._mlflow.folder))
+        if self._log == "top":
+            self._chosen.hear(read_records(self._mlflow.folder))
 
     def _lose(self, error: Exception) -> None:
         """Go on without MLflow; it is opened anew when it is back."""

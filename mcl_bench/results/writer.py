@@ -83,6 +83,10 @@ class Writer:
                 f"MLflow lacks is kept in {self._spool.path.name} until it does"
             )
 
+    def _come_back(self, left: int) -> None:
+        self.away = None
+        self._tell(f"MLflow takes the record again: {left} of the entries are to come")
+
     def _run(self) -> None:
         try:
             self._send_all()
@@ -108,6 +112,8 @@ class Writer:
                 self._reach("before-send")
                 self._send(batch.entries)
                 self._reach("after-send")
+                if self.away:
+                    self._come_back(self._spool.unsent - len(batch.entries))
                 self._spool.sent(batch)
             except Exception as error:  # noqa: BLE001 - whatever MLflow's libraries raise
                 self.go_away(error)
@@ -115,10 +121,6 @@ class Writer:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
-            if self.away:
-                self.away = None
-                left = self._spool.unsent
-                self._tell(f"MLflow takes the record again: {left} of the entries are to come")
 
 
 def reason(error: BaseException) -> str:

@@ -3,8 +3,8 @@
 import json
 import resource
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -241,17 +241,11 @@ def test_no_start_of_a_trial_waits_while_the_one_before_has_no_answer(
     assert not spool.exists()
 
 
-class held:
+@contextmanager
+def held(tracker: SpooledTracker) -> Iterator[None]:
     """MLflow answers nothing meanwhile."""
-
-    def __init__(self, tracker: SpooledTracker) -> None:
-        self._calls: threading.Lock = tracker._calls
-
-    def __enter__(self) -> None:
-        self._calls.acquire()
-
-    def __exit__(self, *_error: object) -> None:
-        self._calls.release()
+    with tracker._calls:
+        yield
 
 
 def search(number: int, value: float | None, *, cell: str = CE, **more: object) -> TrialRecord:
