@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping
 from functools import cache
@@ -98,6 +99,7 @@ def _run(
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     os.environ.clear()
     os.environ.update(settings)
+    tempfile.tempdir = None  # what the server took for it
     os.chdir(folder)
     sys.path.insert(0, str(ROOT))
     sys.argv = words

@@ -24,6 +24,13 @@ OVERRIDES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What killed drivers of other tests have left is not this one's to find."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 def runs(home: Path) -> set[tuple[str, str]]:
     """Stage and number of every trial that has a run."""
     with sqlite3.connect(home / "mlflow.db") as database:

@@ -84,6 +84,13 @@ def drive(file: Path, tmp_path: Path, server: MlflowServer) -> Drive:
     return Drive(file=file, home=tmp_path / "runs", server=server)
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What killed drivers of other tests have left is not this one's to find."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 def later(seconds: float, *calls: Callable[[], Any]) -> None:
     """Call these in order after so long, in a thread."""
 

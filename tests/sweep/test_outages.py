@@ -121,6 +121,13 @@ def outage(
     return Outage(file=file, home=tmp_path / "runs", server=server, proxy=proxy)
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What killed drivers of other tests have left is not this one's to find."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 def set_fault(proxy: Proxy, fault: str | None) -> Callable[[], None]:
     return lambda: setattr(proxy, "fault", fault)
 
