@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 USER = "mlflow.user"
 """MLflow's own tag for who made a run."""
 
+BOARD = "leaderboard"
+"""The experiment that holds the leaderboard's rows, and their kind; no sweep may be called so."""
+
 PAGE = 1000
 """Runs fetched at once."""
 
@@ -38,6 +41,12 @@ def open_experiment(
     Raises:
         UserError: it has been deleted, or is not this sweep's.
     """
+    if (shared or sweep) == BOARD:
+        raise UserError(
+            f"{BOARD} is the MLflow experiment of all sweeps' results",
+            key="name" if shared is None else "tracking.experiment",
+            remedy="choose another name",
+        )
     if shared is None:
         own = client.get_experiment_by_name(f"{sweep}@{sweep_id}")
         if own is not None and own.lifecycle_stage == "active":
@@ -55,6 +64,11 @@ def open_experiment(
         remedy="give this sweep a name of its own (name=OTHER), or run it with --new, which calls "
         f"its experiment {sweep}@ID",
     )
+
+
+def open_board(client: "MlflowClient", *, uri: str, home: Path) -> str:
+    """The id of the experiment that holds the leaderboard, made or found."""
+    return str(_made_or_found(client, BOARD, uri=uri, home=home).experiment_id)
 
 
 def retire_experiment(client: "MlflowClient", *, sweep: str, sweep_id: str, name: str) -> None:

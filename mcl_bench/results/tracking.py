@@ -43,6 +43,7 @@ from mcl_bench.results.experiment import USER, open_experiment, retire_experimen
 from mcl_bench.results.folder import count_looks
 from mcl_bench.results.models import keep_model, link_images
 from mcl_bench.results.runs import Runs
+from mcl_bench.results.shared_board import SharedBoard
 from mcl_bench.results.store import open_client
 from mcl_bench.results.winners import best_search, confirmed
 
@@ -126,6 +127,7 @@ class MlflowTracker:
         """Let an older sweep's experiment, if it has this id, bear another name."""
         if self._experiment is None:
             retire_experiment(self._client, sweep=self._sweep, sweep_id=sweep_id, name=name)
+        self._board.rename(sweep_id=sweep_id, name=name)
 
     def open_cell(self, cell: CellWords, *, running: bool = True) -> str:
         """The run id of a cell under the sweep's run, made or found."""
@@ -236,6 +238,7 @@ class MlflowTracker:
         )
         if costs is not None:
             self._runs.log(self._sweep_run, metrics=metrics_at(cost_metrics(costs), ended))
+        self._board.keep(self.folder, sweep_id=self._sweep_id, at=ended)
         self._runs.end(self._sweep_run, state=state, ended=ended)
 
     def inventory(self) -> Inventory:
@@ -274,6 +277,10 @@ class MlflowTracker:
             run = self._runs.find_trial(name)
             if run is not None:
                 self._by_name[name] = run.info.run_id
+
+    @property
+    def _board(self) -> SharedBoard:
+        return SharedBoard(self._client, uri=self._uri, home=self._home)
 
     def _tags(self, kind: str) -> dict[str, str]:
         return {

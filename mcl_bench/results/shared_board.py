@@ -1,0 +1,144 @@
+"""The leaderboard among MLflow's experiments: one run for each sweep × cell, beside the sweeps.
+
+Its runs are rows of the leaderboard: what was found as metrics, each change a new step, and what it
+was found with as tags, which MLflow's own table shows, sorts and filters.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcl_bench.records import DataError
+from mcl_bench.results.entities import milliseconds, param_text
+from mcl_bench.results.experiment import BOARD, find_runs, open_board
+from mcl_bench.results.leaderboard import sweep_rows
+from mcl_bench.results.row import Row
+from mcl_bench.results.runs import APART
+from mcl_bench.spec import flatten
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+STEP = "mcl.step"
+"""The tag of a row that holds the step of its last change."""
+
+METRICS = {
+    "test/top1_mean": "test_top1_mean",
+    "test/top1_sd": "test_top1_sd",
+    "test/top1_ci_low": "test_top1_ci_low",
+    "test/top1_ci_high": "test_top1_ci_high",
+    "test/macro_top1_mean": "test_macro_top1_mean",
+    "difference": "difference",
+    "difference_ci_low": "difference_ci_low",
+    "difference_ci_high": "difference_ci_high",
+    "p_adjusted": "p_adjusted",
+    "tier": "tier",
+    "seeds": "n",
+    "test_looks": "test_looks",
+    "trials": "trials",
+    "device_hours": "device_hours",
+}
+"""A row's metrics in MLflow, and the columns of the leaderboard that they are."""
+
+TAGS = (
+    "dataset",
+    "backbone",
+    "weights",
+    "arm",
+    "xi",
+    "maps",
+    "parameters",
+    "equal_budget",
+    "state",
+)
+"""The columns of the leaderboard that are a row's tags, after `mcl.`."""
+
+
+class SharedBoard:
+    """The leaderboard's experiment in one MLflow, of whatever sweeps; made when it is first used.
+
+    `uri` and `home` are those of the tracker: an embedded store keeps artifacts under `home`.
+    """
+
+    def __init__(self, client: "MlflowClient", *, uri: str, home: Path) -> None:
+        self._client = client
+        self._experiment = open_board(client, uri=uri, home=home)
+
+    def keep(self, folder: Path, *, sweep_id: str, at: float) -> None:
+        """Let the rows of a sweep say what the record in its folder says.
+
+        `at` is Unix time in seconds; repeating adds nothing. A sweep whose record can't be read
+        keeps the rows that it has.
+        """
+        if not (folder / "experiment.yaml").exists():
+            return
+        try:
+            rows = sweep_rows(folder)
+        except DataError:  # told by whatever shows the leaderboard
+            return
+        there = self._rows(sweep_id)
+        for row in rows:
+            run = there.get(row.cell) or self._make(row, sweep_id)
+            _update(self._client, run, row, at=at)
+
+    def rename(self, *, sweep_id: str, name: str) -> None:
+        """Let the rows of a sweep bear another name of it."""
+        for cell, run in self._rows(sweep_id).items():
+            self._client.set_tag(run.info.run_id, "mcl.sweep", name)
+            self._client.update_run(run.info.run_id, name=f"{name}/{cell}")
+
+    def _make(self, row: Row, sweep_id: str) -> "Run":
+        tags = {"mcl.kind": BOARD, "mcl.sweep_id": sweep_id, "mcl.cell": row.cell}
+        name = f"{row.sweep}/{row.cell}"
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
+        self._client.set_terminated(run.info.run_id)
+        return run
+
+    def _rows(self, sweep_id: str) -> "dict[str, Run]":
+        """The run of each cell; one that was made twice, for want of an answer, is set apart."""
+        tags = {"mcl.kind": BOARD, "mcl.sweep_id": sweep_id}
+        rows: dict[str, Run] = {}
+        for run in find_runs(self._client, self._experiment, tags):
+            cell = run.data.tags["mcl.cell"]
+            if cell in rows:
+                self._client.set_tag(run.info.run_id, "mcl.kind", APART)
+            rows.setdefault(cell, run)
+        return rows
+
+
+def _update(client: "MlflowClient", run: "Run", row: Row, *, at: float) -> None:
+    """Tell what has changed since the row's last step, in one piece."""
+    from mlflow.entities import Metric, RunTag
+
+    tags = {key: text for key, text in _tags(row).items() if run.data.tags.get(key) != text}
+    metrics = _metrics(row, run.data.metrics)
+    if not tags and not metrics:
+        return
+    step = int(run.data.tags.get(STEP, "0")) + 1
+    now = milliseconds(at)
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, now, step) for name, value in metrics.items()],
+        tags=[RunTag(key, text) for key, text in {**tags, STEP: str(step)}.items()],
+    )
+
+
+def _metrics(row: Row, before: Mapping[str, float]) -> dict[str, float]:
+    """All numbers of a row, if one has changed; NaN where there was one and is none any more."""
+    plain = row.to_dict()
+    now = {name: plain[column] for name, column in METRICS.items()}
+    known = {name: float(value) for name, value in now.items() if value is not None}
+    gone = {name: math.nan for name in before if name not in known and name in METRICS}
+    same = all(before.get(name) == value for name, value in known.items())
+    return {} if same and all(math.isnan(before[name]) for name in gone) else known | gone
+
+
+def _tags(row: Row) -> dict[str, str]:
+    """What a row was found with: its columns, the arm it is compared with, and every setting."""
+    plain = row.to_dict()
+    tags: dict[str, Any] = {f"mcl.{name}": plain[name] for name in TAGS}
+    tags |= {"mcl.sweep": row.sweep, "mcl.baseline": row.aside.baseline}
+    tags |= {f"setting.{key}": value for key, value in flatten(row.config or {}).items()}
+    return {key: param_text(value) for key, value in tags.items() if value is not None}
