@@ -66,9 +66,10 @@ def open_experiment(
     )
 
 
-def open_board(client: "MlflowClient", *, uri: str, home: Path) -> str:
-    """The id of the experiment that holds the leaderboard, made or found."""
-    return str(_made_or_found(client, BOARD, uri=uri, home=home).experiment_id)
+def open_board(client: "MlflowClient", *, uri: str, home: Path) -> tuple[str, Mapping[str, str]]:
+    """The id and the tags of the experiment that holds the leaderboard, made or found."""
+    found = _made_or_found(client, BOARD, uri=uri, home=home)
+    return str(found.experiment_id), found.tags
 
 
 def retire_experiment(client: "MlflowClient", *, sweep: str, sweep_id: str, name: str) -> None:

@@ -4,7 +4,10 @@ Its runs are rows of the leaderboard: what was found as metrics, each change a n
 was found with as tags, which MLflow's own table shows, sorts and filters.
 """
 
+import base64
+import json
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +59,40 @@ TAGS = (
 """The columns of the leaderboard that are a row's tags, after `mcl.`."""
 
 
+SHOWN = (
+    "tags.`mcl.dataset`",
+    "tags.`mcl.backbone`",
+    "tags.`mcl.arm`",
+    "metrics.`test/top1_mean`",
+    "metrics.`test/top1_ci_low`",
+    "metrics.`test/top1_ci_high`",
+    "metrics.`seeds`",
+    "metrics.`difference`",
+    "metrics.`difference_ci_low`",
+    "metrics.`difference_ci_high`",
+    "metrics.`p_adjusted`",
+    "metrics.`tier`",
+    "metrics.`trials`",
+    "metrics.`device_hours`",
+)
+"""The columns of the view that is called like the experiment."""
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""By this tag MLflow's page opens with the runs of an experiment."""
+
+NOTE = "mlflow.note.content"
+VIEWS = "mlflow.sharedViewState."
+"""What the tags of views that MLflow's page offers begin with, as it writes them (3.17)."""
+
+ABOUT = f"""\
+The results of all sweeps: one run for each sweep × cell. Open the view **{BOARD}** (Views, above).
+
+`test/top1_mean` and its 95 % interval are over confirm seeds, each tested once; `difference` is \
+to the baseline arm (`mcl.baseline`) over common seeds, `p_adjusted` by Holm over the sweep. Rows of \
+one data × model and one `tier` can't be told apart.
+"""
+
+
 class SharedBoard:
     """The leaderboard's experiment in one MLflow, of whatever sweeps; made when it is first used.
 
@@ -64,7 +101,10 @@ class SharedBoard:
 
     def __init__(self, client: "MlflowClient", *, uri: str, home: Path) -> None:
         self._client = client
-        self._experiment = open_board(client, uri=uri, home=home)
+        self._experiment, tags = open_board(client, uri=uri, home=home)
+        for key, text in {**KIND, NOTE: ABOUT, f"{VIEWS}{BOARD}": _view()}.items():
+            if key not in tags:
+                client.set_experiment_tag(self._experiment, key, text)
 
     def keep(self, folder: Path, *, sweep_id: str, at: float) -> None:
         """Let the rows of a sweep say what the record in its folder says.
@@ -142,3 +182,19 @@ def _tags(row: Row) -> dict[str, str]:
     tags |= {"mcl.sweep": row.sweep, "mcl.baseline": row.aside.baseline}
     tags |= {f"setting.{key}": value for key, value in flatten(row.config or {}).items()}
     return {key: param_text(value) for key, value in tags.items() if value is not None}
+
+
+def _view() -> str:
+    """The view with the leaderboard's columns, the best mean first, as MLflow's page keeps it."""
+    state = {
+        "orderByKey": "metrics.`test/top1_mean`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "searchFilter": f"tags.`mcl.kind` = '{BOARD}'",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": SHOWN,
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    return json.dumps({"name": BOARD, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
