@@ -88,8 +88,8 @@ ABOUT = f"""\
 The results of all sweeps: one run for each sweep × cell. Open the view **{BOARD}** (Views, above).
 
 `test/top1_mean` and its 95 % interval are over confirm seeds, each tested once; `difference` is \
-to the baseline arm (`mcl.baseline`) over common seeds, `p_adjusted` by Holm over the sweep. Rows of \
-one data × model and one `tier` can't be told apart.
+to the baseline arm (`mcl.baseline`) over common seeds, `p_adjusted` by Holm over the sweep. \
+Rows of one data × model and one `tier` can't be told apart.
 """
 
 
