@@ -4,6 +4,7 @@ A trial's end is written in this order: its line in `records.jsonl`, Optuna's te
 the table. Each can be repeated, so what a crash leaves undone is done at the next start.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -148,7 +149,16 @@ class Book:
             if record is None:
                 continue
             if entry.state == "running" or (record.state == "retried" != entry.state):
-                self._close_run(record)
+                self.close_run(record)
+
+    def look(self, running: Running) -> None:
+        """Write a confirm trial's look at test down, which opens test to it."""
+        if running.of is not None:
+            setting = running.setting
+            running.grant = self.folder.look(
+                cell=running.cell, key=setting.key, seed=setting.seed, of=running.of
+            )
+            reach("after-look")
 
     def start_run(self, running: Running, config: TrialConfig) -> str:
         """The trial's run, made or found; its id is in Optuna before the first metric."""
@@ -197,9 +207,18 @@ class Book:
         reach("before-tell")
         self._studies.tell(*running.name, outcome=record.state, value=record.value)
         reach("after-tell")
-        self._close_run(record)
+        self.close_run(record)
         reach("after-tracker")
         self.say("tell", running, state=record.state, value=record.value, cause=record.cause)
+
+    def set_aside(self, record: TrialRecord) -> TrialRecord:
+        """Mark a trial that has ended to be run again; its run learns of it by `close_run`."""
+        marked = dataclasses.replace(record, state="retried")
+        self.folder.record(marked)
+        self._records[record.cell, record.stage, record.trial] = marked
+        if self._complete.get(record.key) is record:
+            del self._complete[record.key]
+        return marked
 
     def log(self, running: Running, text: str) -> None:
         """Add a line to a trial's log, where its worker could not."""
@@ -241,7 +260,8 @@ class Book:
         self.say("end", state=state)
         self._write_costs()
 
-    def _close_run(self, record: TrialRecord) -> None:
+    def close_run(self, record: TrialRecord) -> None:
+        """Let the run of a trial that has ended say how."""
         folder = self.folder.trial(record.cell, record.stage, record.trial)
         ask_tracker(self._tracker.finish_trial, record, artifacts=kept(folder))
 
