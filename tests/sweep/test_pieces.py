@@ -14,7 +14,7 @@ from mcl_bench.cli.doctor import sides_of
 from mcl_bench.cli.tally import Goal, Tally
 from mcl_bench.doctor import examine
 from mcl_bench.records import Finding, TrialRecord
-from mcl_bench.results import leaderboard, read_records
+from mcl_bench.results import Row, leaderboard, read_records
 from mcl_bench.results.status import sweep_status
 from mcl_bench.results.terminal import table_text
 from mcl_bench.spec import load
@@ -67,19 +67,40 @@ KILLS = (
     "in-pieces",
     "before-record",
     "after-record",
-    "before-tell",
     "after-tell",
-    "after-tracker",
 )
 """Where the driver dies, one after another: each one goes on with what the others have left."""
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home of all these sweeps: making its databases takes longer than most of them."""
+    return tmp_path_factory.mktemp("pieces") / "runs"
+
+
 @pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(TEXT)
-    monkeypatch.setenv("MCL_HOME", str(tmp_path / "runs"))
-    return Sweep(file=file, home=tmp_path / "runs", slots=2)
+def sweep(home: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    monkeypatch.setenv("MCL_HOME", str(home))
+    name = f"sweep{len(list(home.parent.glob('*.yaml')))}"
+    file = home.parent / f"{name}.yaml"
+    file.write_text(TEXT.replace("tiny", name))
+    return Sweep(file=file, home=home, slots=2)
+
+
+@pytest.fixture
+def one_group(sweep: Sweep) -> Sweep:
+    """The same without the other data set."""
+    lines = [line for line in sweep.file.read_text().splitlines() if "label: small" not in line]
+    sweep.file.write_text("\n".join(lines) + "\n")
+    return sweep
+
+
+def folder_of(sweep: Sweep) -> Path:
+    return sweep.home / "sweeps" / sweep.file.stem
+
+
+def rows_of(sweep: Sweep) -> list[Row]:
+    return leaderboard(sweep.home, [sweep.file.stem])
 
 
 Hungry = Callable[[Launch], bool]
@@ -125,17 +146,9 @@ def _play(driver: Driver, launch: Launch, hungry: Hungry, prepare: Any) -> None:
         train(driver, launch)
 
 
-@pytest.fixture
-def one_group(sweep: Sweep) -> Sweep:
-    """The same without the other data set."""
-    lines = [line for line in TEXT.splitlines() if "label: small" not in line]
-    sweep.file.write_text("\n".join(lines) + "\n")
-    return sweep
-
-
-def by_cell(home: Path) -> dict[str, list[TrialRecord]]:
+def by_cell(sweep: Sweep) -> dict[str, list[TrialRecord]]:
     found: dict[str, list[TrialRecord]] = {}
-    for record in read_records(home / "sweeps/tiny"):
+    for record in read_records(folder_of(sweep)):
         found.setdefault(record.cell, []).append(record)
     return found
 
@@ -146,14 +159,14 @@ def pieces(record: TrialRecord) -> int:
 
 def wrong(sweep: Sweep) -> list[Finding]:
     """What `doctor` finds, but for the temporary folders of this machine."""
-    folder = SweepFolder(sweep.home / "sweeps/tiny")
+    folder = SweepFolder(folder_of(sweep))
     folder.read()
     sides = sides_of(load(sweep.file, list(sweep.overrides)), folder, running=False)
     return examine([side.inventory() for side in sides if not isinstance(side, ScratchSide)])
 
 
 def decisions(sweep: Sweep) -> list[dict[str, Any]]:
-    lines = read_lines(sweep.home / "sweeps/tiny/events.jsonl")
+    lines = read_lines(folder_of(sweep) / "events.jsonl")
     return [line for line in lines if line["event"] == "pieces"]
 
 
@@ -161,7 +174,7 @@ def values(sweep: Sweep) -> dict[tuple[str, str, str], Any]:
     """What counts of every cell, by what was trained: not by numbers, which a kill may move."""
     return {
         (record.cell, record.stage, record.key): (record.state, record.value, record.test_top1)
-        for records in by_cell(sweep.home).values()
+        for records in by_cell(sweep).values()
         for record in records
         if record.state != "retried"
     }
@@ -169,7 +182,7 @@ def values(sweep: Sweep) -> dict[tuple[str, str, str], Any]:
 
 def check(sweep: Sweep, *, trials: int = 2, count: int = 2) -> None:
     """All that counts of the group is trained in these pieces; of the others nothing is touched."""
-    cells = by_cell(sweep.home)
+    cells = by_cell(sweep)
     for cell in GROUP:
         counted = [record for record in cells[cell] if record.state != "retried"]
         assert Counter(record.stage for record in counted) == {"search": trials, "confirm": 1}
@@ -179,7 +192,7 @@ def check(sweep: Sweep, *, trials: int = 2, count: int = 2) -> None:
         assert len(cells[cell]) == trials + 1
         assert {pieces(record) for record in cells[cell]} == {1}
         assert "retried" not in {record.state for record in cells[cell]}
-    for row in leaderboard(sweep.home, ["tiny"]):
+    for row in rows_of(sweep):
         assert (row.state, row.trials, row.n) == ("complete", trials, 1)
         assert row.pieces == (count if row.cell in GROUP else 1)
     assert wrong(sweep) == []
@@ -189,11 +202,11 @@ def check_counted(sweep: Sweep) -> None:
     """The live count of an undisturbed sweep comes to what is recorded."""
     experiment = load(sweep.file, list(sweep.overrides))
     goals = [Goal(cell=cell.id, trials=cell.trials, seeds=1, epochs=1) for cell in experiment.cells]
-    tally = Tally("tiny", goals, metric="val/top1")
-    for event in read_lines(sweep.home / "sweeps/tiny/events.jsonl"):
+    tally = Tally(sweep.file.stem, goals, metric="val/top1")
+    for event in read_lines(folder_of(sweep) / "events.jsonl"):
         tally.hear(event)
     count = tally.count()
-    records = [record for found in by_cell(sweep.home).values() for record in found]
+    records = [record for found in by_cell(sweep).values() for record in found]
     assert count.states == Counter(record.state for record in records)
     assert count.done == count.total == len(records)
 
@@ -201,7 +214,7 @@ def check_counted(sweep: Sweep) -> None:
 def check_replayed(sweep: Sweep) -> None:
     """What was asked, in which order, is asked again."""
     experiment = load(sweep.file, list(sweep.overrides))
-    folder = SweepFolder(sweep.home / "sweeps/tiny")
+    folder = SweepFolder(folder_of(sweep))
     folder.read()
     found = replay(experiment, folder.path, sweep_id=folder.id, records=folder.records())
     assert [cell.difference for cell in found] == [None] * len(experiment.cells)
@@ -218,21 +231,21 @@ def test_all_arms_of_the_data_and_model_are_run_again_in_pieces_and_no_other(
     assert tuple(event["cells"]) == GROUP
     assert (event["pieces"], event["by"]) == (2, "big-convnet-own/search-0")
     assert event["cause"].startswith("oom: OutOfMemoryError")
-    first = by_cell(sweep.home)["big-convnet-own"][0]
+    first = by_cell(sweep)["big-convnet-own"][0]
     assert first.state == "retried"
     assert first.cause == event["cause"]
-    status = sweep_status(sweep.home / "sweeps/tiny")
+    status = sweep_status(folder_of(sweep))
     assert {cell.cell: cell.pieces for cell in status.cells} == {
         **dict.fromkeys(GROUP, 2),
         **dict.fromkeys(OTHERS, 1),
     }
-    text = table_text(leaderboard(sweep.home, ["tiny"]))
+    text = table_text(rows_of(sweep))
     assert text.count("(batches in 2 pieces)") == len(GROUP)
     assert text.count("Batches in pieces:") == 1
 
 
 def test_a_driver_that_dies_over_the_decision_is_followed_by_one_that_ends_it(
-    one_group: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_group: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, overrides = one_group.file, ("search.trials=3",)
     killed = Sweep(file=file, home=one_group.home, overrides=overrides, slots=3)
@@ -254,7 +267,9 @@ def test_a_driver_that_dies_over_the_decision_is_followed_by_one_that_ends_it(
     check_replayed(killed)
     (event,) = decisions(killed)
     assert event["by"].startswith(OWN)
-    undisturbed = Sweep(file=file, home=tmp_path / "undisturbed", overrides=overrides, slots=3)
+    other = file.with_stem(f"{file.stem}_undisturbed")
+    other.write_text(file.read_text().replace(file.stem, other.stem))
+    undisturbed = Sweep(file=other, home=one_group.home, overrides=overrides, slots=3)
     play(undisturbed, soon_has_no_memory)
     assert values(killed) == values(undisturbed)
 
@@ -270,7 +285,7 @@ def test_samplers_and_pruners_learn_nothing_from_what_is_run_again(one_group: Sw
     check_replayed(sweep)
     with driving(load(sweep.file, list(overrides)), sweep.home) as driver:
         again = {one.number: one for one in driver._studies.trials(OWN, "search")}
-    for record in by_cell(sweep.home)[OWN]:
+    for record in by_cell(sweep)[OWN]:
         if record.stage == "search" and record.state == "retried":
             assert (again[record.trial].state, again[record.trial].value) == ("FAIL", None)
 
@@ -283,11 +298,11 @@ def test_a_confirm_trial_out_of_memory_has_the_search_made_again_and_all_looks_c
     check(sweep)
     check_counted(sweep)
     check_replayed(sweep)
-    assert Counter(record.state for record in by_cell(sweep.home)[OWN]) == {
+    assert Counter(record.state for record in by_cell(sweep)[OWN]) == {
         "retried": 3,
         "complete": 3,
     }
-    looks = {row.cell: row.test_looks for row in leaderboard(sweep.home, ["tiny"])}
+    looks = {row.cell: row.test_looks for row in rows_of(sweep)}
     assert looks[OWN] == 2
 
 
@@ -295,7 +310,7 @@ def test_pieces_are_halved_until_one_would_hold_fewer_than_two_images(one_group:
     sweep = one_group
     play(sweep, lambda launch: launch.trial.id.cell == OWN)
     assert [event["pieces"] for event in decisions(sweep)] == [2, 4]
-    cells = by_cell(sweep.home)
+    cells = by_cell(sweep)
     failed = [record for record in cells[OWN] if record.state != "retried"]
     assert [(record.state, record.cause, pieces(record)) for record in failed] == [
         ("failed", OOM, 4)
@@ -305,9 +320,7 @@ def test_pieces_are_halved_until_one_would_hold_fewer_than_two_images(one_group:
     assert wrong(sweep) == []
 
 
-@pytest.mark.parametrize(
-    "override", ["train.allow_micro_batch=false", "arms.ce.train.allow_micro_batch=false", None]
-)
+@pytest.mark.parametrize("override", ["arms.ce.train.allow_micro_batch=false", None])
 def test_where_an_arm_forbids_it_or_the_search_is_closed_a_trial_fails(
     one_group: Sweep, override: str | None
 ) -> None:
@@ -315,9 +328,9 @@ def test_where_an_arm_forbids_it_or_the_search_is_closed_a_trial_fails(
     changed = Sweep(file=one_group.file, home=one_group.home, overrides=overrides)
     play(changed, prepare=(lambda driver: driver.plan.close()) if override is None else None)
     assert decisions(changed) == []
-    states = {(one.state, one.cause) for one in by_cell(changed.home)[OWN]}
+    states = {(one.state, one.cause) for one in by_cell(changed)[OWN]}
     assert states == {("failed", OOM)}
-    assert {pieces(one) for records in by_cell(changed.home).values() for one in records} == {1}
+    assert {pieces(one) for records in by_cell(changed).values() for one in records} == {1}
 
 
 def test_an_arm_that_is_added_later_is_trained_in_pieces_too(one_group: Sweep) -> None:
@@ -325,5 +338,5 @@ def test_an_arm_that_is_added_later_is_trained_in_pieces_too(one_group: Sweep) -
     play(sweep)
     grown = Sweep(file=sweep.file, home=sweep.home, overrides=("arms.new={loss: {name: focal}}",))
     play(grown)
-    cells = by_cell(sweep.home)
+    cells = by_cell(sweep)
     assert {pieces(record) for record in cells["big-convnet-new"]} == {2}
