@@ -61,9 +61,7 @@ OTHERS = {"small-convnet-ce", "small-convnet-own"}
 OWN = "big-convnet-own"
 OOM = "oom: OutOfMemoryError: CUDA out of memory"
 KILLS = (
-    "before-pieces",
-    "after-pieces",
-    "in-pieces",
+    *faults.PIECES_POINTS,
     "in-pieces",
     "before-record",
     "after-record",
