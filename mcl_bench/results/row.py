@@ -91,7 +91,7 @@ class Row:
     @property
     def pieces(self) -> int:
         """In how many pieces its batches were trained."""
-        train: Mapping[str, Any] = {} if self.config is None else self.config["train"]
+        train: Mapping[str, Any] = (self.config or {}).get("train", {})
         return int(train.get("micro_batches", 1))
 
     def to_dict(self) -> dict[str, Any]:

@@ -211,9 +211,12 @@ class Book:
         reach("after-tracker")
         self.say("tell", running, state=record.state, value=record.value, cause=record.cause)
 
-    def set_aside(self, record: TrialRecord) -> TrialRecord:
-        """Mark a trial that has ended to be run again; its run learns of it by `close_run`."""
-        marked = dataclasses.replace(record, state="retried")
+    def set_aside(self, record: TrialRecord, *, cause: str) -> TrialRecord:
+        """Mark a trial that has ended to be run again; its run learns of it by `close_run`.
+
+        A cause that it had stays.
+        """
+        marked = dataclasses.replace(record, state="retried", cause=record.cause or cause)
         self.folder.record(marked)
         self._records[record.cell, record.stage, record.trial] = marked
         if self._complete.get(record.key) is record:

@@ -274,7 +274,7 @@ class Driver:
         running.started = running.started or time.time()
         if running.run_id is None:
             self._book.start_run(running, self._config(running, lease=""))
-        self._ends.finish(running, "retried", cause=cause)
+        self._ends.finish(running, "retried", cause=cause or self._pieces.cause(running.cell))
 
     def end(self, state: str) -> None:
         """Close the record of this run of the sweep, with how it ended."""

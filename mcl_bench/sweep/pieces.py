@@ -37,6 +37,10 @@ class Pieces:
         """In how many pieces the cell's trials are trained that are asked now."""
         return self._studies.pieces.get(cell, self._cells[cell].spec.train.micro_batches)
 
+    def cause(self, cell: str) -> str:
+        """Why a trial of this cell is run again."""
+        return f"run again with batches in {self.of(cell)} pieces"
+
     def are_too_few(self, running: Running) -> bool:
         """Whether this trial was asked before it was decided on smaller pieces."""
         return _pieces(running) < self.of(running.cell)
@@ -87,7 +91,8 @@ class Pieces:
             if record.config.get(SETTING, 1) >= self._studies.pieces.get(record.cell, 1):
                 continue
             if record.state != "retried":
-                marked.append(self._book.set_aside(record))
+                cause = self.cause(record.cell)
+                marked.append(self._book.set_aside(record, cause=cause))
                 reach("in-pieces")
             if record.stage == "search":
                 self._studies.set_aside(record.cell, record.trial)
