@@ -271,8 +271,8 @@ class Driver:
 
     def _set_aside(self, running: Running, *, cause: str | None = None) -> None:
         """End a trial that is to run again in smaller pieces."""
-        running.started = running.started or time.time()
-        if running.run_id is None:
+        if not running.started:  # it has no run yet
+            running.started = time.time()
             self._book.start_run(running, self._config(running, lease=""))
         self._ends.finish(running, "retried", cause=cause or self._pieces.cause(running.cell))
 
