@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from postgres import Postgres, running_postgres
@@ -13,6 +14,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow files first; the order within a file stays."""
     rank = {name: index for index, name in enumerate(SLOW)}
     items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
+
+
+@pytest.fixture
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A temporary folder without what killed drivers of other tests have left; not for Ray."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="session")

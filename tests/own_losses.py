@@ -138,3 +138,16 @@ class Peeking(Plain):
         )
         labels = data.open_test(packed, self.given.get("grant")).labels
         return super().forward(output, target) * len(labels)
+
+
+class Hungry(Plain):
+    """Has memory for so many `images` at once; the rest is as plain as can be."""
+
+    def __init__(self, *, images: int, **given: Any) -> None:
+        super().__init__(**given)
+        self.images = images
+
+    def forward(self, output: Outputs, target: Tensor) -> Tensor:
+        if self.training and len(target) > self.images:
+            raise torch.OutOfMemoryError(f"CUDA out of memory: {len(target)} images")
+        return super().forward(output, target)

@@ -15,7 +15,7 @@ from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.places import Node
 from mcl_bench.sweep.placing import Placer
 from mcl_bench.sweep.trials import Launch
-from mcl_bench.sweep.worker import TrialWorker
+from mcl_bench.sweep.worker import Spoiled, TrialWorker
 
 
 class Worker(TrialWorker):
@@ -33,6 +33,14 @@ class Worker(TrialWorker):
             }
         )
         signal.signal(signal.SIGTERM, kept)
+
+    def step(self) -> dict[str, Any]:
+        """What Tune passes on of a step, also where no other trial may follow in the process."""
+        try:
+            return super().step()
+        except Spoiled as told:
+            result: dict[str, Any] = json.loads(told.args[0])
+            return result
 
     def __del__(self) -> None:
         self.cleanup()

@@ -163,6 +163,8 @@ class Tally:
                 self._packing = None
             elif kind == "close" or (kind == "drive" and event["closed"]):
                 self._close_search()
+            elif kind == "pieces":
+                self._run_again(event["cells"])
             elif kind == "end":
                 self._state = event["state"]
 
@@ -208,6 +210,12 @@ class Tally:
             asked = [*ended, *((t.stage, t.number) for t in self._open.values() if t.cell == name)]
             searched = sum(stage == "search" for stage, _ in asked)
             cell.goal = replace(cell.goal, trials=min(cell.goal.trials, searched))
+
+    def _run_again(self, cells: Iterable[str]) -> None:
+        """All that has ended in these cells is to run again."""
+        for cell in [self._cells[name] for name in cells if name in self._cells]:
+            cell.states = dict.fromkeys(cell.states, "retried")
+            cell.values.clear()
 
     def _launch(self, name: TrialName, trial: Open | None) -> None:
         if trial is None:

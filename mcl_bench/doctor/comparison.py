@@ -66,7 +66,10 @@ def _optuna(own: Inventory, truth: Truth, sides: Sides) -> Iterator[Finding]:
             whole, remedy = True, "Optuna is told how it ended"
         else:
             reports = map(int, entry.words["reported"].split())
-            unlike = [*_unlike(seen, entry), *_lacking("reports of epochs", seen, reports)]
+            unlike = [
+                *_unlike(_first_end(seen, entry), entry),
+                *_lacking("reports of epochs", seen, reports),
+            ]
             if not unlike:
                 continue
             kind, what = "differs", f"Optuna: {_told(unlike)}"
@@ -194,10 +197,10 @@ def _events(own: Inventory, truth: Truth, _sides: Sides) -> Iterator[Finding]:
         seen = told.get(trial, NONE)
         if seen is NONE:
             what = "no event speaks of the trial"
-        elif seen.state not in OPEN and _unlike(seen, entry):
-            what = f"the event of its end: {_told(_unlike(seen, entry))}"
-        else:
+        elif seen.state in OPEN or not (unlike := _unlike(_first_end(seen, entry), entry)):
             continue
+        else:
+            what = f"the event of its end: {_told(unlike)}"
         remedy = "its end is told once more, as its record says"
         yield _of(trial, side="events", kind="untold", what=what, remedy=remedy)
 
@@ -265,6 +268,11 @@ def _unlike(seen: InventoryTrial, entry: InventoryTrial) -> list[str]:
         if text != entry.words.get(name, text)
     ]
     return unlike
+
+
+def _first_end(seen: InventoryTrial, entry: InventoryTrial) -> InventoryTrial:
+    """What a side says that is told an end once: a trial that is to run again had ended before."""
+    return replace(seen, state=entry.state) if entry.state == "retried" else seen
 
 
 def _same(first: float, second: float | None) -> bool:

@@ -233,6 +233,8 @@ def _remarks(row: Row) -> list[str]:
         remarks.append("unequal budget")
     if row.aside.xi_differs:
         remarks.append("another ξ than the baseline’s")
+    if row.pieces > 1:
+        remarks.append(f"batches in {row.pieces} pieces")
     return remarks
 
 

@@ -99,7 +99,9 @@ def ledger_warnings(folder: Path, records: Iterable[TrialRecord]) -> tuple[str, 
     missing = [
         f"{record.cell}/confirm-{record.trial}, seed {record.seed}"
         for record in records
-        if record.stage == "confirm" and (record.cell, record.key, record.seed) not in looks
+        if record.stage == "confirm"
+        and (record.cell, record.key, record.seed) not in looks
+        and not (record.state == "retried" and not record.epochs)  # it had not started
     ]
     if missing:
         more = f", and of {len(missing) - 1} more" if len(missing) > 1 else ""

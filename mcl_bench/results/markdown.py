@@ -12,6 +12,7 @@ from mcl_bench.results.row_text import (
     number_text,
     p_text,
     percent_text,
+    pieces_notes,
     points_text,
     remarks_of,
     sign_flip_text,
@@ -53,6 +54,7 @@ def markdown(rows: Sequence[Row], *, with_details: bool = False) -> str:
     parts = [_lines(heads, [_cells(row, found) for row in rows])]
     notes = [
         *width_notes(rows),
+        *pieces_notes(rows),
         *found.notes,
         *optimism_notes(rows),
         *cost_notes(rows, named=True),

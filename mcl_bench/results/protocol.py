@@ -63,6 +63,8 @@ def protocol_of(
     settings = {key: _value(config, key) for key in KEYS}
     if config.get("data.store") == "encoded":
         settings["data.store"] = "encoded"
+    if "train.micro_batches" in config:
+        settings["train.micro_batches"] = config["train.micro_batches"]
     versions = _versions(confirm or [best])
     return {"images": digest, **settings, "search.metric": metric, **versions}
 

@@ -88,6 +88,12 @@ class Row:
     config: Mapping[str, Any] | None
     aside: Aside = field(repr=False)
 
+    @property
+    def pieces(self) -> int:
+        """In how many pieces its batches were trained."""
+        train: Mapping[str, Any] = (self.config or {}).get("train", {})
+        return int(train.get("micro_batches", 1))
+
     def to_dict(self) -> dict[str, Any]:
         """This row's columns as plain values, in order."""
         return {name: getattr(self, name) for name in COLUMNS}

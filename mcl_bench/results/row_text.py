@@ -71,6 +71,8 @@ def remarks_of(row: Row) -> list[str]:
         remarks.append("unequal budget")
     if row.n == 1:
         remarks.append("one seed: no interval")
+    if row.pieces > 1:
+        remarks.append(f"batches in {row.pieces} pieces")
     return remarks
 
 
@@ -87,6 +89,16 @@ def width_notes(rows: Sequence[Row]) -> list[str]:
     if not any(row.aside.xi_differs for row in rows):
         return []
     return ["≠: another ξ than the baseline's, so two tuned systems are compared, not two losses."]
+
+
+def pieces_notes(rows: Sequence[Row]) -> list[str]:
+    """What training in pieces means, where a row was."""
+    if all(row.pieces == 1 for row in rows):
+        return []
+    return [
+        "Batches in pieces: trained so for lack of memory, all arms of the data × model alike; "
+        "BatchNorm and the loss see a piece at a time."
+    ]
 
 
 def cost_notes(rows: Sequence[Row], *, named: bool = False) -> list[str]:

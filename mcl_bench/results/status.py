@@ -45,7 +45,10 @@ class OpenTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """One cell: its state, trials by state, best search trial so far, and its open trials."""
+    """One cell: its state, trials by state, best search trial so far, and its open trials.
+
+    Its batches are trained in so many `pieces`.
+    """
 
     cell: str
     state: CellState
@@ -54,6 +57,7 @@ class CellStatus:
     best_trial: int | None
     best_value: float | None
     open: tuple[OpenTrial, ...]
+    pieces: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,7 @@ def sweep_status(folder: Path) -> SweepStatus:
     experiment = load(folder / "experiment.yaml")
     metric = experiment.spec.search.metric
     running = files.is_locked(folder / "lock")
-    ended, trials = _read_open(folder)
+    ended, trials, pieces = _read_open(folder)
     every = read_records(folder)
     warnings = ledger_warnings(folder, every)
     records = derive_superseded(every, metric=metric)
@@ -103,6 +107,7 @@ def sweep_status(folder: Path) -> SweepStatus:
             trials=cell.trials,
             seeds=experiment.spec.confirm.seeds,
             closed=costs is not None and costs.closed,
+            pieces=pieces.get(cell.group, cell.spec.train.micro_batches),
         )
         for cell in experiment.cells
     )
@@ -151,7 +156,7 @@ def render_status(found: Sequence[SweepStatus], *, width: int = 80) -> str:
             table = Table(cell_names, "state", "trials", "best so far", box=None, pad_edge=False)
             for cell in sweep.cells:
                 table.add_row(
-                    *map(Text, (cell.cell, cell.state, _counted(cell.trials), _best(cell)))
+                    *map(Text, (cell.cell, _standing(cell), _counted(cell.trials), _best(cell)))
                 )
             heading = f"sweep {sweep.sweep}: {sweep.state}, {_counted(sweep.trials)}"
             console.print(heading, markup=False)
@@ -180,14 +185,22 @@ def _print_costs(console: "Console", costs: Costs, *, table: bool) -> None:
     console.print(owners)
 
 
-def _read_open(folder: Path) -> tuple[str, dict[TrialName, OpenTrial]]:
-    """How the last driver ended, and the trials that were asked and not told, in order."""
+def _read_open(
+    folder: Path,
+) -> tuple[str, dict[TrialName, OpenTrial], dict[tuple[str, str], int]]:
+    """How the last driver ended, and the trials that were asked and not told, in order.
+
+    And each data × model whose batches are trained in pieces, with their number.
+    """
     ended = "interrupted"
+    pieces: dict[tuple[str, str], int] = {}
     trials: dict[TrialName, OpenTrial] = {}
     for line in read_events(folder):
         event = line["event"]
         if event in {"start", "end"}:
             ended = line.get("state", "interrupted")
+        if event == "pieces":
+            pieces[line["data"], line["model"]] = line["pieces"]
         if "trial" not in line:
             continue
         name: TrialName = (line["cell"], line["stage"], line["trial"])
@@ -197,7 +210,7 @@ def _read_open(folder: Path) -> tuple[str, dict[TrialName, OpenTrial]]:
             trials.pop(name, None)
         else:
             trials[name] = _moved(before, line)
-    return ended, trials
+    return ended, trials, pieces
 
 
 def _moved(trial: OpenTrial, event: Mapping[str, Any]) -> OpenTrial:
@@ -230,6 +243,7 @@ def _cell_status(
     trials: int,
     seeds: int,
     closed: bool,
+    pieces: int,
 ) -> CellStatus:
     best = best_search(records, metric=metric)
     return CellStatus(
@@ -240,6 +254,7 @@ def _cell_status(
         best_trial=None if best is None else best.trial,
         best_value=None if best is None else best.value,
         open=tuple(still),
+        pieces=pieces,
     )
 
 
@@ -257,6 +272,7 @@ def _cell_json(cell: CellStatus) -> dict[str, Any]:
         "state": cell.state,
         "trials": dict(cell.trials),
         "best": best,
+        **({} if cell.pieces == 1 else {"pieces": cell.pieces}),
         "open": [
             {
                 "stage": trial.stage,
@@ -272,6 +288,10 @@ def _cell_json(cell: CellStatus) -> dict[str, Any]:
 
 def _counted(trials: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in trials.items()) or "no trial yet"
+
+
+def _standing(cell: CellStatus) -> str:
+    return cell.state if cell.pieces == 1 else f"{cell.state}, in {cell.pieces} pieces"
 
 
 def _best(cell: CellStatus) -> str:

@@ -18,6 +18,7 @@ from mcl_bench.results.row_text import (
     number_text,
     p_text,
     percent_text,
+    pieces_notes,
     remarks_of,
     sign_flip_text,
     top1_text,
@@ -138,6 +139,7 @@ def _cells(row: Row, found: UnlikeRows) -> tuple[str, ...]:
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
     yield from (f"Warning: {warning}" for warning in warnings(rows))
     yield from width_notes(rows)
+    yield from pieces_notes(rows)
     flips = [
         f"{row.cell} {sign_flip_text(row)}" for row in rows if row.aside.sign_flip_p is not None
     ]

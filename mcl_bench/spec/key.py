@@ -80,7 +80,8 @@ def canonical(
     """The settings that can change a result, written in one way only.
 
     Recipes of augmentation that do the same are one, and the data's options are left out: the
-    digest of the images speaks for them. A loss is its main part, and the Mutual-Channel Loss on
+    digest of the images speaks for them. That a batch may be trained in pieces changes nothing; in
+    how many it is does. A loss is its main part, and the Mutual-Channel Loss on
     top of it unless μ = 0: so `mc` at μ = 0 is `ce`. In whatever dialect that loss is written, its
     canonical form counts, which is what is trained.
     """
@@ -90,6 +91,7 @@ def canonical(
         for key, value in settings_of(spec).items()
         if key not in WITHOUT_EFFECT and not key.startswith(_SPOKEN_FOR)
     }
+    flat["train.allow_micro_batch"] = False  # what it has led to stands beside it
     flat["data.augment"] = canonical_recipe(spec.data.augment)
     if spec.data.store != "encoded":
         del flat["data.store"]

@@ -129,7 +129,11 @@ ScheduleSpec: TypeAlias = Annotated[
 
 
 class TrainSpec(Model):
-    """How long and how a trial trains."""
+    """How long and how a trial trains.
+
+    A batch goes through the network in `micro_batches` pieces; 1 stands nowhere. A sweep sets it
+    where `allow_micro_batch` lets it.
+    """
 
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=32, ge=2)
@@ -138,6 +142,7 @@ class TrainSpec(Model):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = Field(default=0, ge=0)
     allow_micro_batch: bool = False
+    micro_batches: int = Field(default=1, ge=1, exclude_if=lambda pieces: bool(pieces == 1))
 
 
 class ConfirmSpec(Model):

@@ -17,6 +17,7 @@ FIXED = frozenset(
     {
         "train.seed",
         "train.allow_micro_batch",
+        "train.micro_batches",
         "train.schedule.name",
         "train.schedule.milestones",
         "loss.name",

@@ -10,7 +10,6 @@ from mcl_bench.records import UserError
 SUPPORTED: Mapping[str, Sequence[Any]] = {
     "model.weights": ("none", "imagenet", "imagenet_v2", "*.safetensors", "*.pth"),
     "train.precision": ("fp32", "bf16"),
-    "train.allow_micro_batch": (False,),
 }
 """The keys of which this version takes some values only, and those values; * is any text."""
 

@@ -161,7 +161,16 @@ class Book:
             if entry.run_id is not None:
                 self._name_run(name, entry.run_id)
             if entry.state == "running" or (record.state == "retried" != entry.state):
-                self._close_run(record)
+                self.close_run(record)
+
+    def look(self, running: Running) -> None:
+        """Write a confirm trial's look at test down, which opens test to it."""
+        if running.of is not None:
+            setting = running.setting
+            running.grant = self.folder.look(
+                cell=running.cell, key=setting.key, seed=setting.seed, of=running.of
+            )
+            reach("after-look")
 
     def start_run(self, running: Running, config: TrialConfig) -> str | None:
         """The trial's run, made or found; None while its id is not known.
@@ -225,9 +234,21 @@ class Book:
         reach("before-tell")
         self._studies.tell(*running.name, outcome=record.state, value=record.value)
         reach("after-tell")
-        self._close_run(record)
+        self.close_run(record)
         reach("after-tracker")
         self.say("tell", running, state=record.state, value=record.value, cause=record.cause)
+
+    def set_aside(self, record: TrialRecord, *, cause: str) -> TrialRecord:
+        """Mark a trial that has ended to be run again; its run learns of it by `close_run`.
+
+        A cause that it had stays.
+        """
+        marked = dataclasses.replace(record, state="retried", cause=record.cause or cause)
+        self.folder.record(marked)
+        self._records[record.cell, record.stage, record.trial] = marked
+        if self._complete.get(record.key) is record:
+            del self._complete[record.key]
+        return marked
 
     def log(self, running: Running, text: str) -> None:
         """Add a line to a trial's log, where its worker could not."""
@@ -316,7 +337,8 @@ class Book:
             running.run_id = run_id
             self._studies.note(*name, run_id=run_id)
 
-    def _close_run(self, record: TrialRecord) -> None:
+    def close_run(self, record: TrialRecord) -> None:
+        """Let the run of a trial that has ended say how."""
         folder = self.folder.trial(record.cell, record.stage, record.trial)
         self._tracker.finish_trial(record, artifacts=kept(folder))
 

@@ -14,7 +14,6 @@ from mcl_bench.records import (
     EpochRecord,
     RunError,
     TrialConfig,
-    TrialId,
     TrialRecord,
     TrialState,
     UserError,
@@ -23,16 +22,18 @@ from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.breaker import Breaker
 from mcl_bench.sweep.cluster import threads
+from mcl_bench.sweep.ends import Ends
 from mcl_bench.sweep.failures import POLICIES, cause_text, kind_of, verdict
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.ledger import device_weight
 from mcl_bench.sweep.limits import Limits
-from mcl_bench.sweep.plan import COMPLETE, Finished, Plan, Standing, Wait
-from mcl_bench.sweep.settings import Settings, cell_words, installed
+from mcl_bench.sweep.pieces import Pieces
+from mcl_bench.sweep.plan import Finished, Plan, Wait
+from mcl_bench.sweep.settings import Settings, cell_words
 from mcl_bench.sweep.stopping import StopRequest
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.supply import Resources, Supply
-from mcl_bench.sweep.trials import Launch, Running, hand_over, trial_record
+from mcl_bench.sweep.trials import Launch, Running, hand_over, trial_config
 from mcl_bench.sweep.watchdog import HANG_SECONDS, read_dump
 
 LOST = cause_text("lost", "the worker has gone")
@@ -56,8 +57,11 @@ class Driver:
         self._book = book
         self._studies = studies
         self._store = settings.store
-        self._versions = installed()
-        self._supply = Supply(experiment, book=book, studies=studies, settings=settings)
+        self._pieces = Pieces(experiment, book=book, studies=studies)
+        self._supply = Supply(
+            experiment, book=book, studies=studies, settings=settings, pieces=self._pieces
+        )
+        self._ends = Ends(experiment, book=book, plan=self._supply.plan)
         self._resources: Resources = {}
         self._alone: Resources = {}
         self._live: dict[str, Running] = {}
@@ -128,11 +132,16 @@ class Driver:
         self._request = StopRequest(self._book.folder.stop_request)
         if self._experiment.spec.search.reuse:
             self._book.know_others(metric=self._metric)
+        again = set()
         for running in self._supply.begin(resources):
             record = self._book.record_of(running.name)
-            assert record is not None, "only trials whose end is recorded come back"
-            self._book.tell(running, record)
-            self._stand(running, record)
+            if record is None:
+                self._set_aside(running)
+                again.add(running.cell)
+            else:
+                self._ends.finish_again(running, record)
+        self._pieces.set_aside()
+        self._supply.owe_again(again)
 
     def next(self) -> Launch | Finished | None:
         """The next trial to place; None while only running trials are left, or while they leave.
@@ -224,6 +233,8 @@ class Driver:
         running.losses += counted
         running.ooms += kind == "oom"
         then = verdict(kind, stage=running.stage, losses=running.losses, ooms=running.ooms)
+        if then == "failed" and kind == "oom" and self._goes_on_in_pieces(running, cause):
+            return
         if then in {"diverged", "failed"}:
             if counted:
                 cause = f"{cause} ({running.losses} times in a row without a new epoch)"
@@ -237,6 +248,35 @@ class Driver:
         event = "interrupt" if self.stopping else "relaunch"
         self._book.say(event, running, cause=cause, alone=running.alone)
 
+    def _goes_on_in_pieces(self, running: Running, cause: str) -> bool:
+        """Whether all arms of a trial's data × model are run again in smaller pieces from now on.
+
+        Not once a budget has closed the search, which could not be made again.
+        """
+        count = self._pieces.smaller(running)
+        if count is None or self.plan.cells[running.cell].closed:
+            return False
+        cells = self._pieces.decide(running, count, cause=cause)
+        ended = {lease: one for lease, one in self._live.items() if one.cell in cells}
+        for one in [*ended.values(), *self._supply.withdraw(cells)]:
+            self._set_aside(one, cause=cause if one is running else None)
+        for lease, one in ended.items():
+            del self._live[lease]
+            self._hear_of(lease)
+            for parked in self._supply.unpark(one.setting.key):
+                self._supply.again(parked)
+        for record in self._pieces.set_aside():
+            self._book.close_run(record)
+        self._supply.renew(cells)
+        return True
+
+    def _set_aside(self, running: Running, *, cause: str | None = None) -> None:
+        """End a trial that is to run again in smaller pieces."""
+        if not running.started:  # it has no run yet
+            running.started = time.time()
+            self._book.start_run(running, self._config(running, lease=""))
+        self._ends.finish(running, "retried", cause=cause or self._pieces.cause(running.cell))
+
     def end(self, state: str) -> None:
         """Close the record of this run of the sweep, with how it ended."""
         self.stop_file.unlink(missing_ok=True)
@@ -244,6 +284,7 @@ class Driver:
         self._book.end(state, cells=self.plan.cells.values(), open_runs=open_runs)
 
     def _launch(self, running: Running) -> Launch:
+        self._book.look(running)
         config = self._config(running, lease=secrets.token_hex(4))
         run_id = self._book.start_run(running, config)
         checkpoint = hand_over(self._book.folder.trial(*running.name), config.lease)
@@ -262,33 +303,14 @@ class Driver:
         )
 
     def _config(self, running: Running, *, lease: str) -> TrialConfig:
-        """The trial's config; a confirm trial's look is written down before it is given out."""
-        setting = running.setting
-        grant = None
-        if running.of is not None:
-            grant = self._book.folder.look(
-                cell=running.cell, key=setting.key, seed=setting.seed, of=running.of
-            )
-            running.grant = grant
-            reach("after-look")
-        return TrialConfig(
-            id=TrialId(
-                sweep=self._experiment.name,
-                cell=running.cell,
-                stage=running.stage,
-                number=running.number,
-            ),
-            settings=setting.settings,
-            seed=setting.seed,
-            key=setting.key,
+        return trial_config(
+            running,
+            sweep=self._experiment.name,
             lease=lease,
             device=self._supply.device(running.cell),
             threads=threads(self._resources[running.cell]["CPU"]),
-            folder=str(self._book.folder.trial(*running.name) / lease),
-            digest=setting.digest,
-            store=str(self._store),
-            grant=grant,
-            keep_weights=running.keeps_weights,
+            folder=self._book.folder.trial(*running.name),
+            store=self._store,
         )
 
     def _catch_up(self, running: Running, record: EpochRecord, *, pid: int) -> None:
@@ -347,9 +369,7 @@ class Driver:
         if running.grant is not None and not self._book.folder.granted(running.grant):
             state = "failed"
             cause = cause_text("look", "its look is not the one written in looks.jsonl")
-        record = self._record(running, state, cause=cause)
-        self._book.finish(running, record)
-        self._stand(running, record)
+        record = self._ends.finish(running, state, cause=cause)
         self._hear_end(running, record)
         for parked in self._supply.unpark(running.setting.key):
             if state == "complete":
@@ -368,36 +388,7 @@ class Driver:
     def _duplicate(self, running: Running, twin: TrialRecord) -> None:
         """Tell a trial the value of a complete trial with the same effective key."""
         running.started = time.time()
+        self._book.look(running)
         self._book.start_run(running, self._config(running, lease=""))
         self._book.say("duplicate", running, saved=twin.device_seconds)
-        record = self._record(running, "duplicate", twin=twin)
-        self._book.finish(running, record)
-        self._stand(running, record)
-
-    def _stand(self, running: Running, record: TrialRecord) -> None:
-        """Tell the plan how a trial ended."""
-        value = record.value if record.state in COMPLETE else None
-        standing = Standing(outcome=record.state, value=value)
-        if running.of is None:
-            self.plan.searched(running.cell, running.number, standing)
-        else:
-            self.plan.confirmed(running.cell, running.of, running.k, standing)
-
-    def _record(
-        self,
-        running: Running,
-        state: TrialState,
-        *,
-        cause: str | None = None,
-        twin: TrialRecord | None = None,
-    ) -> TrialRecord:
-        return trial_record(
-            running,
-            sweep=self._experiment.name,
-            cell=cell_words(self._cells[running.cell]),
-            metric=self._metric if running.stage == "search" else "test/top1",
-            state=state,
-            cause=cause,
-            twin=twin,
-            versions=self._versions,
-        )
+        self._ends.finish(running, "duplicate", twin=twin)

@@ -127,7 +127,8 @@ def _of_end(trial: FrozenTrial, record: TrialRecord | None) -> Iterator[str]:
     if record is None:
         yield f"is {trial.state.name}, and records.jsonl has no record of it"
         return
-    told = STEP_STATES.get(record.state)
+    # What is to run again may have ended in any way: Optuna can't be told that it does not count.
+    told = None if record.state == "retried" else STEP_STATES.get(record.state)
     if told is not None and told is not trial.state:
         yield f"is {trial.state.name}, and ended {record.state}"
     elif trial.state is TrialState.COMPLETE and trial.value != record.value:

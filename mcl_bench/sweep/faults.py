@@ -37,6 +37,9 @@ POINTS = (
 )
 """Every point, in the order in which a sweep first comes to them."""
 
+PIECES_POINTS = ("before-pieces", "after-pieces", "in-pieces")
+"""The points of a sweep that goes on in smaller pieces, beside those."""
+
 
 def hold(point: str) -> None:
     """If this is the wanted point, write its file and wait to be killed."""

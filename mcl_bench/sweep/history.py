@@ -51,6 +51,11 @@ class History:
         record = self._records.get((cell, trial))
         return None if record is None else {name: record.config[name] for name in names}
 
+    def retry_of(self, cell: str, trial: int) -> int | None:
+        """The trial that this one runs once more, if it does; None too if it has not ended."""
+        record = self._records.get((cell, trial))
+        return None if record is None else record.retry_of
+
     def pruned_after(self, place: int) -> bool | None:
         """Whether the driver pruned the trial on this report; None where that can't be told.
 

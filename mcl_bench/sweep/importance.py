@@ -3,7 +3,7 @@
 import json
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from mcl_bench.records import Importance, UserError
 from mcl_bench.spec import Experiment
+from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.storage import SQLITE, storage_at
 
 FANOVA_TRIALS = 300
@@ -47,10 +48,21 @@ def importances(
         with closing(storage):
             if not storage.count_trials():
                 return _absent(experiment, NOTHING_YET)
-            cells = [cell.id for cell in experiment.cells]
-            return tuple(_every(cells, prefix, storage.open(), limit_seconds))
+            aside = _run_again(folder, experiment)
+            return tuple(_every(aside, prefix, storage.open(), limit_seconds))
     except UserError as error:  # the page tells it, and is written all the same
         return _absent(experiment, error.rule)
+
+
+def _run_again(folder: Path, experiment: Experiment) -> dict[str, set[int]]:
+    """The search trials of each cell that were run again, whose values do not count."""
+    states = {
+        (record.cell, record.trial): record.state
+        for record in SweepFolder(folder).records()
+        if record.stage == "search"
+    }
+    again = [trial for trial, state in states.items() if state == "retried"]
+    return {cell.id: {number for of, number in again if of == cell.id} for cell in experiment.cells}
 
 
 def _absent(experiment: Experiment, why: str) -> tuple[Importance, ...]:
@@ -58,11 +70,14 @@ def _absent(experiment: Experiment, why: str) -> tuple[Importance, ...]:
 
 
 def _every(
-    cells: Sequence[str], prefix: str, storage: BaseStorage, limit_seconds: float
+    aside: Mapping[str, Collection[int]],
+    prefix: str,
+    storage: BaseStorage,
+    limit_seconds: float,
 ) -> Iterator[Importance]:
     began = time.monotonic()
     known = set(optuna.get_all_study_names(storage))
-    for cell in cells:
+    for cell, numbers in aside.items():
         name = f"{prefix}/{cell}/search"
         if name not in known:
             yield Importance(cell=cell, absent=NOTHING_YET)
@@ -71,7 +86,18 @@ def _every(
                 cell=cell, absent=f"left out: {limit_seconds:g} s went on the cells before it"
             )
         else:
-            yield _of_study(cell, optuna.load_study(study_name=name, storage=storage))
+            study = optuna.load_study(study_name=name, storage=storage)
+            yield _of_study(cell, _without(study, numbers) if numbers else study)
+
+
+def _without(study: optuna.Study, numbers: Collection[int]) -> optuna.Study:
+    """A study in memory of all trials but those of these numbers."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rest = optuna.create_study(direction=study.direction)
+    rest.add_trials(
+        trial for trial in study.get_trials(deepcopy=False) if trial.number not in numbers
+    )
+    return rest
 
 
 def _of_study(cell: str, study: optuna.Study) -> Importance:

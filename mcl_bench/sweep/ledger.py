@@ -231,7 +231,7 @@ class Ledger:
         trial = self._trials.pop(name, None)
         lease = self._leases.pop(name, None)
         if lease is not None:
-            untold = state == "failed" and not lease.ended
+            untold = state in {"failed", "retried"} and not lease.ended
             self._own(lease, "failure" if untold else "idle", self._now - lease.mark)
             if state == "complete":
                 length = self._lengths.setdefault(name[:2], [0.0, 0])

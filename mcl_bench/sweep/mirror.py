@@ -178,6 +178,13 @@ class Mirror(BaseStorage):
             self._backend.set_trial_system_attr(trial_id, key, value)
         self._by_id[trial_id].system_attrs[key] = value
 
+    def set_aside(self, trial_id: int) -> None:
+        """Hold a trial as one that failed before its first report; the database is as it was."""
+        trial = self._by_id[trial_id]
+        trial.state = TrialState.FAIL
+        trial.values = None
+        trial.intermediate_values = {}
+
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The trial with this id, no copy."""
         return self._by_id[trial_id]

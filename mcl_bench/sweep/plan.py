@@ -188,6 +188,13 @@ class CellPlan:
             self._confirming.remove((of, k))
             self.confirm[of, k] = standing
 
+    def renew(self) -> None:
+        """Owe all of it once more: what was asked so far is to run again."""
+        self.search = dict.fromkeys(self.search, Standing(outcome="retried"))
+        self.confirm = {}
+        self._searching.clear()
+        self._confirming.clear()
+
     def _lacks(self, of: int | None, k: int) -> bool:
         """Whether this seed has not been given out, or is to be given out again."""
         standing = None if of is None else self.confirm.get((of, k))

@@ -94,6 +94,7 @@ class _Follower:
             cell.id: CellPlan(id=cell.id, trials=0, seeds=0, minimise=minimise)
             for cell in experiment.cells
         }
+        self._aside: set[tuple[str, int]] = set()
         self._studies = self._opened({})
         self.cells = {cell.id: CellReplay(cell=cell.id) for cell in experiment.cells}
 
@@ -101,6 +102,9 @@ class _Follower:
         """Take in one event; a cell that has gone another way is not followed any further."""
         if event["event"] == "start":
             self._start(place, event)
+            return
+        if event["event"] == "pieces":
+            self._run_again(event["cells"])
             return
         cell = event.get("cell")
         if cell is None or self.cells[cell].difference is not None:
@@ -140,9 +144,11 @@ class _Follower:
         for cell, trial in self._history.unwritten_asks(place):
             if self.cells[cell].difference is None:
                 recorded = self._history.params(cell, trial, self._spaces[cell])
-                self._ask(cell, trial, recorded)
+                self._ask(cell, trial, recorded, again=self._history.retry_of(cell, trial))
         self._studies = self._opened(event)
         self._studies.open()
+        for name in self._aside:
+            self._studies.set_aside(*name)
         for cell in self.cells:
             for left in list(self._studies.trials(cell, "search")):
                 if left.state == "RUNNING":
@@ -199,6 +205,20 @@ class _Follower:
             outcome=state, value=value if state in {"complete", "duplicate"} else None
         )
         self._plans[cell].search[number] = standing
+        if state == "retried":
+            self._set_aside(cell, number)
+
+    def _run_again(self, cells: Iterable[str]) -> None:
+        """All that has ended in these cells is to run again in smaller pieces."""
+        for cell in cells:
+            self._plans[cell].renew()
+            if self.cells[cell].difference is None:
+                for number in self._plans[cell].search:
+                    self._set_aside(cell, number)
+
+    def _set_aside(self, cell: str, number: int) -> None:
+        self._aside.add((cell, number))
+        self._studies.set_aside(cell, number)
 
     def _differ(
         self, cell: str, number: int, of: str, recorded: Any, now: Any, *, stage: str = "search"

@@ -66,16 +66,26 @@ class Settings:
         return self._packed[cell.data_label]
 
     def setting(
-        self, cell: Cell, params: Mapping[str, Any], *, stage: Stage, k: int, device: str
+        self,
+        cell: Cell,
+        params: Mapping[str, Any],
+        *,
+        stage: Stage,
+        k: int,
+        device: str,
+        pieces: int = 1,
     ) -> Setting:
         """The setting of these parameters: common seed in search, confirm seed `k` in confirm.
 
-        Where images are kept encoded, its `data.store` says so, whoever chose it.
+        Where images are kept encoded, its `data.store` says so, whoever chose it. In how many
+        `pieces` batches are trained it says only where there are more than the cell's own.
         """
         packed = self.packed(cell)
         settings = cell.settings(params)
         if packed.mode == "encoded":
             settings["data.store"] = packed.mode
+        if pieces > cell.spec.train.micro_batches:
+            settings["train.micro_batches"] = pieces
         spec = trial_spec(settings)
         seed = named_seed(self._seed, "search") if stage == "search" else self.confirm_seed(k)
         network = self._network(spec, len(packed.classes))

@@ -79,6 +79,11 @@ class Studies:
         self._prefix = f"{sweep}@{sweep_id}"
         self._studies: dict[tuple[str, Stage], optuna.Study] = {}
         self._condemned: set[tuple[str, int]] = set()
+        self.pieces: dict[str, int] = {}
+        """In how many pieces a cell's trials that are asked now train their batches.
+
+        Cells that are not in it train as their settings say.
+        """
         self._rows: dict[str, Rows] = {cell: {} for cell in cells}
         known = set(optuna.get_all_study_names(self._storage))
         for cell in cells:
@@ -175,6 +180,12 @@ class Studies:
             self._condemned.add((cell, number))
         return (cell, number) in self._condemned
 
+    def set_aside(self, cell: str, number: int) -> None:
+        """Let samplers and pruners learn nothing from a search trial that has ended."""
+        trial = self._known(cell, "search")[number]
+        if trial.state.is_finished():
+            self._storage.set_aside(trial._trial_id)
+
     def tell(
         self, cell: str, stage: Stage, number: int, *, outcome: str, value: float | None
     ) -> None:
@@ -248,6 +259,8 @@ class Studies:
         """Write a trial whole, in one step; `notes` are the sampler's own."""
         known = self._known(cell, stage)
         number = len(known)
+        if cell in self.pieces:
+            attributes = {**attributes, "pieces": self.pieces[cell]}
         self._studies[cell, stage].add_trial(
             create_trial(
                 state=TrialState.RUNNING,
@@ -269,6 +282,8 @@ class Studies:
         params = self._decide(cell, draft, trial.system_attrs.get("fixed_params", {}))
         reach("in-ask")
         self._complete(cell, trial, params, draft)
+        if cell in self.pieces:
+            self._storage.set_trial_user_attr(trial._trial_id, "pieces", self.pieces[cell])
         self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
         return _study_trial(trial)
 

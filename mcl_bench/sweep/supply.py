@@ -5,13 +5,14 @@ A trial whose effective key is complete is told that value; one whose key is run
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from mcl_bench.records import Stage, TrialName
 from mcl_bench.spec import Experiment
 from mcl_bench.sweep.book import Book
 from mcl_bench.sweep.faults import reach
+from mcl_bench.sweep.pieces import Pieces
 from mcl_bench.sweep.plan import Ask, CellPlan, Confirm, Finished, Plan, Standing, Wait
 from mcl_bench.sweep.settings import Setting, Settings
 from mcl_bench.sweep.studies import Studies, StudyTrial
@@ -25,13 +26,20 @@ class Supply:
     """The trials of one sweep that are to start, in order."""
 
     def __init__(
-        self, experiment: Experiment, *, book: Book, studies: Studies, settings: Settings
+        self,
+        experiment: Experiment,
+        *,
+        book: Book,
+        studies: Studies,
+        settings: Settings,
+        pieces: Pieces,
     ) -> None:
         self._cells = {cell.id: cell for cell in experiment.cells}
         self._trials = experiment.spec.search.trials
         self._book = book
         self._studies = studies
         self._settings = settings
+        self._pieces = pieces
         self._resources: Resources = {}
         self._ready: deque[Running] = deque()
         self._parked: dict[str, list[Running]] = {}
@@ -67,18 +75,46 @@ class Supply:
         return [*self._ready, *parked]
 
     def begin(self, resources: Resources) -> list[Running]:
-        """Take up what an earlier driver left running; returns those whose end is recorded."""
+        """Take up what an earlier driver left running; returns what is not to start again.
+
+        That is what has ended by its record, and what is to run again in smaller pieces.
+        """
         self._resources = resources
         spent = self._book.folder.spent() if self._left else {}
-        recorded = []
+        over = []
         for cell, stage, trial in self._left:
             running = self._take_up(cell, stage, trial, spent=spent)
-            if self._book.record_of(running.name) is None:
-                self.again(running)
+            recorded = self._book.record_of(running.name) is not None
+            if recorded or self._pieces.are_too_few(running):
+                over.append(running)
             else:
-                recorded.append(running)
+                self.again(running)
         self._left = []
-        return recorded
+        return over
+
+    def renew(self, cells: Set[str]) -> None:
+        """Owe all trials of these cells once more; every one that was asked has ended."""
+        for cell in cells:
+            self.plan.cells[cell].renew()
+        self._retried_confirm = {
+            place: number
+            for place, number in self._retried_confirm.items()
+            if place[0] not in cells
+        }
+        self.owe_again(cells)
+
+    def owe_again(self, cells: Set[str]) -> None:
+        """Ask again for those search trials of these cells that are to run again."""
+        for cell in cells:
+            self._retried[cell] = deque(self._unanswered(cell))
+
+    def withdraw(self, cells: Set[str]) -> list[Running]:
+        """The trials of these cells that wait to start, which they do no more."""
+        withdrawn = [running for running in self.waiting if running.cell in cells]
+        self._ready = deque(running for running in self._ready if running.cell not in cells)
+        for key, group in list(self._parked.items()):
+            self._parked[key] = [running for running in group if running.cell not in cells]
+        return withdrawn
 
     def next(self) -> Running | Wait | Finished:
         """The next trial; `Wait` while only running trials are left."""
@@ -120,6 +156,12 @@ class Supply:
             self._retried[cell].extend(self._unanswered(cell))
             for trial in self._studies.trials(cell, "confirm"):
                 of = trial.attributes["of"]
+                if (
+                    self.plan.cells[cell].search[of].outcome == "retried"
+                ):  # nobody asks for its seed
+                    if trial.state == "RUNNING":
+                        self._left.append((cell, "confirm", trial))
+                    continue
                 k = self._settings.confirm_number(trial.attributes["seed"])
                 if self._is_retried(cell, "confirm", trial):
                     self._retried_confirm[cell, of, k] = trial.number
@@ -159,7 +201,8 @@ class Supply:
         trial = self._studies.adopt(cell, stage, trial.number)
         confirm = stage == "confirm"
         k = self._settings.confirm_number(trial.attributes["seed"]) if confirm else 0
-        setting = self._setting(cell, trial.params, stage, k)
+        pieces = trial.attributes.get("pieces", 1)
+        setting = self._setting(cell, trial.params, stage, k, pieces=pieces)
         # The key it was launched with: a library may have been upgraded since, which is no fault.
         key = trial.attributes.get("key", setting.key)
         started, seconds = spent.get((cell, stage, trial.number), (0.0, 0.0))
@@ -177,9 +220,23 @@ class Supply:
             seconds=seconds,
         )
 
-    def _setting(self, cell: str, params: Mapping[str, Any], stage: Stage, k: int) -> Setting:
-        device = self.device(cell)
-        return self._settings.setting(self._cells[cell], params, stage=stage, k=k, device=device)
+    def _setting(
+        self,
+        cell: str,
+        params: Mapping[str, Any],
+        stage: Stage,
+        k: int,
+        *,
+        pieces: int | None = None,
+    ) -> Setting:
+        return self._settings.setting(
+            self._cells[cell],
+            params,
+            stage=stage,
+            k=k,
+            device=self.device(cell),
+            pieces=self._pieces.of(cell) if pieces is None else pieces,
+        )
 
     def _ask(self, step: Ask) -> Running:
         reach("before-ask")

@@ -12,6 +12,7 @@ from mcl_bench.records import (
     Stage,
     TestGrant,
     TrialConfig,
+    TrialId,
     TrialName,
     TrialRecord,
     TrialState,
@@ -93,6 +94,34 @@ class Running:
     def alone(self) -> bool:
         """Whether it is to run with nothing beside it: it has run out of memory once."""
         return self.ooms > 0
+
+
+def trial_config(
+    running: Running,
+    *,
+    sweep: str,
+    lease: str,
+    device: str,
+    threads: int,
+    folder: Path,
+    store: Path,
+) -> TrialConfig:
+    """What the worker of a trial is given with this lease; `folder` is the trial's own."""
+    setting = running.setting
+    return TrialConfig(
+        id=TrialId(sweep=sweep, cell=running.cell, stage=running.stage, number=running.number),
+        settings=setting.settings,
+        seed=setting.seed,
+        key=setting.key,
+        lease=lease,
+        device=device,
+        threads=threads,
+        folder=str(folder / lease),
+        digest=setting.digest,
+        store=str(store),
+        grant=running.grant,
+        keep_weights=running.keeps_weights,
+    )
 
 
 def trial_record(

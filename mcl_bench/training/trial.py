@@ -30,6 +30,7 @@ from mcl_bench.training.evaluation import Evaluation, Watch, evaluate
 from mcl_bench.training.inputs import open_inputs
 from mcl_bench.training.models import build_network
 from mcl_bench.training.optimisation import build_optimizer, lr_factor, set_lr
+from mcl_bench.training.pieces import joined, pieces_of
 from mcl_bench.training.precision import Precision
 from mcl_bench.training.spent import Spent
 
@@ -231,16 +232,34 @@ class Training(Iterator[EpochRecord]):
             epochs=self.spec.train.epochs,
         )
         set_lr(self.optimizer, factor)
-        with self._precision.autocast():
-            output: Outputs = self.network(batch.images)
-        output = output.full()
-        terms = self._loss(output, batch)
+        pieces = pieces_of(batch, self.spec.train.micro_batches)
+        shares = [len(piece.target) / len(batch.target) for piece in pieces]
         self.optimizer.zero_grad()
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        seen = [self._descend(*both) for both in zip(pieces, shares, strict=True)]
         self.optimizer.step()
         with torch.no_grad():
-            correct = (self.objective.logits(output).argmax(1) == _shown(batch)).sum()
+            correct = torch.stack(
+                [
+                    (self.objective.logits(output).argmax(1) == _shown(piece)).sum()
+                    for piece, (output, _) in zip(pieces, seen, strict=True)
+                ]
+            ).sum()
+        terms = joined([terms for _, terms in seen], shares)
         self._sums.add(terms, correct=correct, images=len(batch.target))
+
+    def _descend(self, piece: data.Batch, share: float) -> tuple[Outputs, ObjectiveTerms]:
+        """Add a piece's share of the batch's gradient; its outputs and terms, whose graph is gone.
+
+        The step's gradient is the mean over the batch of what each image adds to its piece's loss.
+        """
+        with self._precision.autocast():
+            output: Outputs = self.network(piece.images)
+        output = output.full()
+        terms = self._loss(output, piece)
+        (share * terms.total).backward()  # type: ignore[no-untyped-call]
+        told = {name: part.detach() for name, part in terms.parts.items()}
+        terms = ObjectiveTerms(total=terms.total.detach(), parts=told)
+        return Outputs(*(value.detach() for value in output)), terms
 
     def _loss(self, output: Outputs, batch: data.Batch) -> ObjectiveTerms:
         terms: ObjectiveTerms

@@ -11,6 +11,8 @@ from running import mcl_bench
 
 from mcl_bench.sweep.machine import MachineSide
 
+pytestmark = pytest.mark.usefixtures("own_temporary_folder")
+
 
 def test_nothing_is_wrong_with_this_machine_and_its_facts_are_told(tmp_path: Path) -> None:
     said = mcl_bench("doctor", "--json", home=tmp_path / "runs").stdout

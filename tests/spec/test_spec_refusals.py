@@ -88,7 +88,6 @@ def test_a_bad_line_is_refused_with_place_rule_and_value(
         ("model: {backbone: convnet, weights: imagnet}", "model.weights: imagnet"),
         ("model: {backbone: convnet, weights: a.pt}", "model.weights: a.pt"),
         ("train: {precision: fp16}", "train.precision: fp16"),
-        ("train: {allow_micro_batch: true}", "train.allow_micro_batch: true"),
         ("resources: {gpus: 2}", "resources.gpus: 2.0"),
         ("files: 's3://bucket/x'", "files: s3://bucket/x"),
     ],

@@ -23,12 +23,7 @@ OVERRIDES = (
     "train.epochs=2",
 )
 
-
-@pytest.fixture(autouse=True)
-def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What killed drivers of other tests have left is not this one's to find."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_temporary_folder")
 
 
 def runs(home: Path) -> set[tuple[str, str]]:

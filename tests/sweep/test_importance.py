@@ -7,7 +7,7 @@ import optuna
 import pytest
 from postgres import Postgres
 
-from mcl_bench.records import Importance
+from mcl_bench.records import Importance, TrialRecord
 from mcl_bench.spec import Experiment, load
 from mcl_bench.sweep import importance as room
 from mcl_bench.sweep.importance import importances
@@ -62,6 +62,30 @@ def test_the_setting_that_counts_has_the_larger_share(
     found = of(CELL, importances(tmp_path / "tiny", experiment))
     assert (found.method, found.trials, found.absent) == (method, trials, None)
     assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares["loss.mu"] > 0.8
+
+
+def test_what_was_run_again_does_not_count(tmp_path: Path, experiment: Experiment) -> None:
+    searched(tmp_path / "tiny", trials=24)
+    words = dict.fromkeys(("sweep", "dataset", "backbone", "weights", "arm", "xi", "key"), "x")
+    numbers = dict.fromkeys(("maps", "parameters", "seed", "started", "finished"), 0)
+    lines = [
+        TrialRecord(
+            **words,  # type: ignore[arg-type]
+            **numbers,  # type: ignore[arg-type]
+            cell=CELL,
+            stage="search",
+            trial=number,
+            state=state,
+            config={},
+            run_id="",
+        ).to_json()
+        for number in range(4)
+        for state in ("complete", "retried")
+    ]
+    (tmp_path / "tiny/records.jsonl").write_text("\n".join(lines) + "\n")
+    found = of(CELL, importances(tmp_path / "tiny", experiment))
+    assert found.trials == 20
     assert found.shares["loss.mu"] > 0.8
 
 

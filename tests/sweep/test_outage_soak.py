@@ -18,7 +18,11 @@ from running import mcl_bench, read_lines
 
 from mcl_bench.results.table import read_table
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.soak,
+    pytest.mark.usefixtures("own_temporary_folder"),
+]
 
 OVERRIDES = ("search.pruner=none", "search.trials=6", "confirm.seeds=2", "train.epochs=3")
 TRIALS = 2 * (6 + 2)
@@ -82,13 +86,6 @@ def undisturbed(file: Path, server: MlflowServer) -> dict[str, RecordedRun]:
 @pytest.fixture
 def drive(file: Path, tmp_path: Path, server: MlflowServer) -> Drive:
     return Drive(file=file, home=tmp_path / "runs", server=server)
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What killed drivers of other tests have left is not this one's to find."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def later(seconds: float, *calls: Callable[[], Any]) -> None:

@@ -22,6 +22,8 @@ OVERRIDES = (
     "confirm.seeds=1",
     "train.epochs=2",
 )
+
+pytestmark = pytest.mark.usefixtures("own_temporary_folder")
 STEPS = 8
 """So many epochs are trained in all."""
 
@@ -119,13 +121,6 @@ def outage(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     proxy.fault = None
     return Outage(file=file, home=tmp_path / "runs", server=server, proxy=proxy)
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What killed drivers of other tests have left is not this one's to find."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def set_fault(proxy: Proxy, fault: str | None) -> Callable[[], None]:

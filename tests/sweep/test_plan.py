@@ -92,6 +92,24 @@ def test_a_new_best_after_growth_is_confirmed_on_the_same_seeds() -> None:
     assert cell.next_step() == Confirm(cell="c0", of=1, k=0)
 
 
+def test_a_renewed_cell_owes_all_of_it_again_and_hears_no_more_of_what_it_had_asked() -> None:
+    plan = make_plan(trials=2, seeds=1)
+    cell = plan.cells["c0"]
+    plan.asked("c0", 0)
+    plan.searched("c0", 0, complete(0.9))
+    plan.asked("c0", 1)
+    cell.confirm = {(0, 0): Standing(outcome="running")}
+    cell.renew()
+    assert (cell.running, cell.share(), cell.best(), cell.state()) == (0, 0.0, None, "search")
+    plan.searched("c0", 1, complete(0.9))
+    assert cell.best() is None
+    for number in (2, 3):
+        assert plan.next_step() == Ask(cell="c0")
+        plan.asked("c0", number)
+        plan.searched("c0", number, complete(0.1 * number))
+    assert plan.next_step() == Confirm(cell="c0", of=3, k=0)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     cells=st.integers(1, 4),

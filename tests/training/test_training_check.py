@@ -176,7 +176,6 @@ def test_the_file_lets_pass_what_training_has_and_nothing_else() -> None:
     assert {"none", *MEMBERS} == {
         word for word in SUPPORTED["model.weights"] if not word.startswith("*")
     }
-    assert set(SUPPORTED["train.allow_micro_batch"]) == {False}
 
 
 def test_an_experiment_file_passes(tmp_path: Path) -> None:
