@@ -5,8 +5,9 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 Stage = Literal["search", "confirm"]
@@ -24,7 +25,10 @@ Report = Callable[["EpochRecord"], Decision]
 TrialName = tuple[str, Stage, int]
 """What names a trial in its sweep: cell, stage and number."""
 
-NOT_SENT = frozenset({"log.txt", "lease", "weights.safetensors"})
+WEIGHTS = "weights.safetensors"
+"""What the confirm trial of a cell's first seed leaves in its folder."""
+
+NOT_SENT = frozenset({"log.txt", "lease", WEIGHTS})
 """What lies in a trial's folder and is not for its run."""
 
 TrialState = Literal[
@@ -241,6 +245,19 @@ class TrialRecord:
         plain = json.loads(line)
         plain["epochs"] = tuple(EpochRecord(**epoch) for epoch in plain["epochs"])
         return cls(**plain)
+
+
+def kept_weights(trials: Path, records: Iterable[TrialRecord]) -> dict[int, Path]:
+    """The weights that the confirm trials among these, of one cell, have left, by their number.
+
+    `trials` is the folder that holds CELL/STAGE-NUMBER.
+    """
+    files = {
+        record.trial: trials / record.cell / f"{record.stage}-{record.trial}" / WEIGHTS
+        for record in records
+        if record.stage == "confirm"
+    }
+    return {number: path for number, path in files.items() if path.exists()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from mcl_bench.results.page import Beside
     from mcl_bench.results.story import Story
 
-PAGE = "report.html"
-"""The page's name in its sweep's folder."""
-
 
 def report(
     name: Annotated[str, typer.Argument(help="The sweep.", show_default=False)],
@@ -44,6 +41,8 @@ def keep_report(folder: Path, tracker: "SpooledTracker", *, quiet: bool = False)
     Nothing is done where it is there already, younger than the records. What goes wrong is told,
     and costs the sweep nothing: `report` writes the page at any time.
     """
+    from mcl_bench.results.folder import PAGE
+
     page, records = folder / PAGE, folder / "records.jsonl"
     if not records.exists():
         return
@@ -68,6 +67,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         UserError: it can't be written there.
         DataError: the sweep's record is damaged.
     """
+    from mcl_bench.results.folder import PAGE
     from mcl_bench.results.page import write_page
     from mcl_bench.results.story import read_story
 

@@ -11,6 +11,9 @@ from mcl_bench import files
 from mcl_bench.records import DataError, TrialRecord, UserError
 from mcl_bench.results.table import read_table
 
+PAGE = "report.html"
+"""The sweep's page in its folder."""
+
 
 def sweep_folders(home: Path, names: Sequence[str] = ()) -> list[Path]:
     """The folders of these sweeps in the order given; of all, in the order of their names.

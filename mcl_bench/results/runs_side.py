@@ -18,11 +18,12 @@ from mcl_bench.records import (
     InventoryTrial,
     TrialId,
     TrialRecord,
+    kept_weights,
     setting_word,
 )
 from mcl_bench.results.entities import ENDED_STATUS, PARENT, TRIAL_STATUS, param_text, trial_name
 from mcl_bench.results.experiment import find_runs
-from mcl_bench.results.folder import read_events
+from mcl_bench.results.folder import PAGE, read_events
 from mcl_bench.results.runs import APART
 from mcl_bench.results.sides import recorded, trial_id
 from mcl_bench.results.store import Unreachable, embedded_uri, open_client, store_fault
@@ -145,7 +146,12 @@ class RunsSide:
     def _close(self, tracker: MlflowTracker) -> None:
         own = by_cell(recorded(self._folder))
         for cell, state in self._cell_states().items():
-            tracker.finish_cell(cell, state=state, records=own.get(cell, []))
+            records = own.get(cell, [])
+            weights = kept_weights(self._trials_at, records)
+            tracker.finish_cell(cell, state=state, records=records, weights=weights)
+        page = self._folder / PAGE
+        if page.exists():
+            tracker.keep_page(page)
         tracker.finish_sweep(state=self._state(), ended=time.time())
 
     def _name_replacements(self, client: "MlflowClient") -> None:

@@ -23,6 +23,7 @@ from mcl_bench.records import (
     TrialName,
     TrialRecord,
     UserError,
+    kept_weights,
 )
 from mcl_bench.sweep.faults import reach
 from mcl_bench.sweep.folder import SweepFolder
@@ -32,7 +33,7 @@ from mcl_bench.sweep.quota import keep_weights
 from mcl_bench.sweep.reuse import KnownTrials
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.tracker import Tracker
-from mcl_bench.sweep.trials import WEIGHTS, Running, kept, tidy
+from mcl_bench.sweep.trials import Running, kept, tidy
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Told every event as it is written; people's progress is made of these."""
@@ -284,22 +285,16 @@ class Book:
         for cell in cells:
             records = [record for record in self.records if record.cell == cell.id]
             self._tracker.finish_cell(
-                cell.id, state=cell.state(), records=records, weights=self._weights(records)
+                cell.id,
+                state=cell.state(),
+                records=records,
+                weights=kept_weights(self.folder.files / "trials", records),
             )
         costs = self.ledger.costs(clock=time.monotonic())
         self._tracker.finish_sweep(state=state, costs=costs)
         self._settle(PATIENCE.get(state, DRAIN_SECONDS))
         self.say("end", state=state)
         self._write_costs()
-
-    def _weights(self, records: Iterable[TrialRecord]) -> dict[int, Path]:
-        """The weights that the confirm trials of one cell have left, by the trial's number."""
-        files = {
-            record.trial: self.folder.trial(record.cell, record.stage, record.trial) / WEIGHTS
-            for record in records
-            if record.stage == "confirm"
-        }
-        return {number: path for number, path in files.items() if path.exists()}
 
     def send_rest(self, cells: Iterable[CellWords], *, config: Mapping[str, Any]) -> None:
         """Send what the tracker's store has not taken of a sweep that has ended."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from mcl_bench import files
 from mcl_bench.records import (
+    WEIGHTS,
     Finding,
     Inventory,
     InventoryTrial,
@@ -18,7 +19,7 @@ from mcl_bench.sweep.folder import SweepFolder
 from mcl_bench.sweep.looks import read_object
 from mcl_bench.sweep.studies import STAGES
 from mcl_bench.sweep.study_side import Records
-from mcl_bench.sweep.trials import TOLD, WEIGHTS
+from mcl_bench.sweep.trials import TOLD
 
 WRITTEN_WHOLE = ("results.parquet", "sweep.json", "driver.json", "experiment.yaml", "stop-request")
 """The files that are written beside their place first: a kill leaves the unfinished one."""

@@ -1,7 +1,8 @@
 """What changed between the file a sweep was started with and the file it is run with now.
 
-Resources, budgets and places may change freely; more trials, seeds, arms and matrix entries are
-growth. Anything else would put unlike numbers under one name, and is refused with a diff.
+Resources, budgets, places and the MLflow that is told may change freely; more trials, seeds, arms
+and matrix entries are growth. Anything else would put unlike numbers under one name, and is refused
+with a diff.
 """
 
 import re
@@ -48,6 +49,11 @@ def is_moved(old: Experiment, new: Experiment) -> bool:
     return _address(old.spec.search.storage) != _address(new.spec.search.storage)
 
 
+def is_tracked_elsewhere(old: Experiment, new: Experiment) -> bool:
+    """Whether the record for people goes to another MLflow than before."""
+    return _address(old.spec.tracking.uri) != _address(new.spec.tracking.uri)
+
+
 def _sweep_words(experiment: Experiment) -> dict[str, Any]:
     spec = experiment.spec
     return {
@@ -56,7 +62,7 @@ def _sweep_words(experiment: Experiment) -> dict[str, Any]:
         "search.sampler": spec.search.sampler,
         "search.pruner": spec.search.pruner.model_dump(),
         "train.seed": spec.train.seed,
-        "tracking": {**spec.tracking.model_dump(), "uri": _address(spec.tracking.uri)},
+        "tracking": spec.tracking.model_dump(exclude={"uri"}),
     }
 
 

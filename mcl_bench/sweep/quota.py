@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mcl_bench.records import WEIGHTS
 from mcl_bench.spec import OptimizerSpec
-from mcl_bench.sweep.trials import CHECKPOINT, WEIGHTS
+from mcl_bench.sweep.trials import CHECKPOINT
 
 GB = 1e9
 

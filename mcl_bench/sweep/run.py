@@ -19,7 +19,7 @@ from mcl_bench.sweep.disk import disk_told
 from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.edits import refuse_edits
 from mcl_bench.sweep.folder import SweepFolder
-from mcl_bench.sweep.growth import is_moved, refuse_changes
+from mcl_bench.sweep.growth import is_moved, is_tracked_elsewhere, refuse_changes
 from mcl_bench.sweep.notes import notes
 from mcl_bench.sweep.places import Places
 from mcl_bench.sweep.settings import Progress, Settings, cell_words, sources
@@ -30,6 +30,11 @@ from mcl_bench.sweep.watch import watched
 
 if TYPE_CHECKING:
     from mcl_bench.sweep.nodes import Nodes
+
+ELSEWHERE = (
+    "tracking.uri names another MLflow than before: `mcl-bench doctor {} --fix` sends it what was "
+    "recorded until now"
+)
 
 LEAVE_SECONDS = 6.0
 """How long an interrupted driver waits for running trials to write their checkpoints."""
@@ -91,8 +96,10 @@ def run_sweep(
     there = folder.open(experiment)
     try:
         with disk_told(), _held_storage(experiment, folder) as storage:
-            _refuse_change(experiment, folder, storage, there=there)
+            kept = _refuse_change(experiment, folder, storage, there=there)
             studies = _studies(experiment, folder, storage, new=new)
+            if kept is not None and is_tracked_elsewhere(kept, experiment):
+                outlets.listener({"event": "note", "text": ELSEWHERE.format(experiment.name)})
             return _run(
                 experiment, folder, studies, settings, outlets, address=address, verbose=verbose
             )
@@ -298,11 +305,14 @@ def _outcome(driver: Driver, book: Book, state: str) -> SweepOutcome:
 
 def _refuse_change(
     experiment: Experiment, folder: SweepFolder, storage: Storage, *, there: bool
-) -> None:
-    """Refuse to go on with trials of another file, or without those that have been asked."""
+) -> Experiment | None:
+    """Refuse to go on with trials of another file, or without those that have been asked.
+
+    Returns the experiment that they are of, as it was kept; None if there are none.
+    """
     count, asked = storage.count_trials(), folder.has_asked
     if not (count or asked):
-        return
+        return None
     if there:
         _refuse_version(folder)
     kept = load(folder.path / "experiment.yaml") if there else None
@@ -313,6 +323,7 @@ def _refuse_change(
         )
     if kept is not None:
         refuse_changes(kept, experiment)
+    return kept
 
 
 def _refuse_version(folder: SweepFolder) -> None:

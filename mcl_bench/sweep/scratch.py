@@ -1,5 +1,6 @@
 """Tune's own folder: a temporary one of each Tuner, and those that killed drivers have left."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -61,17 +62,18 @@ class ScratchSide:
         """Delete them."""
         for finding in findings:
             assert finding.subject is not None
-            shutil.rmtree(finding.subject)
+            with contextlib.suppress(FileNotFoundError):  # another doctor was faster
+                shutil.rmtree(finding.subject)
 
 
 def _left() -> list[Path]:
     """The folders of this user's that no process holds; one that is being made has no file yet."""
-    found = sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
-    return [
-        folder
-        for folder in found
-        if folder.is_dir()
-        and folder.stat().st_uid == os.getuid()
-        and (folder / HELD).exists()
-        and not files.is_locked(folder / HELD)
-    ]
+    found = sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{HELD}"))
+    return [held.parent for held in found if _is_ours(held) and not files.is_locked(held)]
+
+
+def _is_ours(held: Path) -> bool:
+    try:
+        return held.stat().st_uid == os.getuid()
+    except FileNotFoundError:  # its driver has just ended
+        return False

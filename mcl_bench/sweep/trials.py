@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcl_bench.records import (
+    WEIGHTS,
     CellWords,
     EpochRecord,
     Stage,
@@ -22,9 +23,6 @@ from mcl_bench.sweep.settings import Setting
 
 TOLD = ("predictions.parquet", "confusion.json", "channels.json", "channels.png")
 """What a finished trial leaves beside its log for people, who find it with its run too."""
-
-WEIGHTS = "weights.safetensors"
-"""What a cell's confirm seed 0 leaves: the state of its network and of its loss."""
 
 CHECKPOINT = "checkpoint.pt"
 """The file that a lease writes its checkpoint to."""

@@ -20,11 +20,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_experiment: str) -> 
 
 
 @pytest.fixture
-def home(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own_temporary_folder: None,  # noqa: ARG001
+) -> Path:
     """A copy of the finished sweep's home, at a place of its own: MLflow keeps its files open."""
     home = tmp_path / "runs"
     shutil.copytree(finished, home)
     ArtifactsSide(home).mend(())
     monkeypatch.setenv("MCL_HOME", str(home))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return home
