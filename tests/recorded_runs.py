@@ -71,7 +71,7 @@ def _recorded(client: MlflowClient, run: Run, names: dict[str, str]) -> Recorded
         values={
             (point.key, point.step): point.value
             for point in history
-            if not point.key.startswith("time/")
+            if not point.key.startswith(("time/", "system/"))
         },
         files=sorted(file.path for file in client.list_artifacts(run.info.run_id)),
     )

@@ -33,6 +33,7 @@ from mcl_bench.training.optimisation import build_optimizer, lr_factor, set_lr
 from mcl_bench.training.pieces import joined, pieces_of
 from mcl_bench.training.precision import Precision
 from mcl_bench.training.spent import Spent
+from mcl_bench.training.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class Training(Iterator[EpochRecord]):
     """One training of one configuration with one seed: yields a record per epoch.
 
     `records` are those so far, the ones out of `checkpoint` included; `spent` tells what the time
-    since it was opened went to. With a checkpoint the
-    training goes on where it was written, and leaves the same tensors and, but for times, the same
-    records as one that never stopped (on one build of torch, on a CPU).
+    since it was opened went to. With a checkpoint the training goes on where it was written, and
+    leaves the same tensors and, but for times and `system/*`, the same records as one that never
+    stopped (on one build of torch, on a CPU).
 
     It sets torch's number of threads and seeds its global generator: one at a time in a process.
 
@@ -104,6 +105,7 @@ class Training(Iterator[EpochRecord]):
             self.spec.train.optimizer, network=self.network, objective=self.objective
         )
         self._sums = EpochSums(epoch=1, device_type=self._device.type)
+        self._usage = Usage(self._device)
         self._mark: float | None = None
         self._closed = False
         self.spent = Spent()
@@ -280,7 +282,7 @@ class Training(Iterator[EpochRecord]):
         return EpochRecord(
             epoch=epoch,
             timestamp_ms=time.time_ns() // 1_000_000,
-            metrics=self._sums.metrics() | scores,
+            metrics=self._sums.metrics() | self._usage.metrics() | scores,
             last=last,
         )
 

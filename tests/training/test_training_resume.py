@@ -41,7 +41,7 @@ class Words:
 
 def plain(record: EpochRecord | dict[str, Any]) -> dict[str, Any]:
     values = record if isinstance(record, dict) else record.to_dict()
-    metrics = {k: v for k, v in values["metrics"].items() if not k.startswith("time/")}
+    metrics = {k: v for k, v in values["metrics"].items() if not k.startswith(("time/", "system/"))}
     return {**values, "metrics": metrics, "timestamp_ms": None}
 
 

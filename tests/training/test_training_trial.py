@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,12 @@ from mcl_bench.training.models import build_network
 from mcl_bench.training.optimisation import lr_factor
 
 CE = {"name": "ce"}
-TIMES = {"time/epoch_s", "time/data_wait_s"}
+TIMES = {
+    "time/epoch_s",
+    "time/data_wait_s",
+    "system/process_cpu_percentage",
+    "system/process_peak_memory_megabytes",
+}
 CHANNELS = {
     f"channels/{name}"
     for name in ("diversity", "entropy", "alignment", "alignment_masked", "own_top1", "own_energy")
@@ -63,6 +69,8 @@ def test_metrics_are_plain_numbers_in_their_ranges(make_config: Any) -> None:
         + 0.5 * (metrics["train/loss_dis"] + 5.0 * metrics["train/loss_div"])
     )
     assert 0 <= metrics["time/data_wait_s"] < metrics["time/epoch_s"]
+    assert 0 < metrics["system/process_cpu_percentage"] < 100 * (os.cpu_count() or 1) + 10
+    assert 50 < metrics["system/process_peak_memory_megabytes"] < 64_000
 
 
 def test_a_refit_confirm_trial_is_judged_on_test_once_at_the_end(make_config: Any) -> None:
