@@ -62,7 +62,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def test_a_ten_line_file_runs_a_folder_of_unprepared_images(
-    tmp_path: Path, photographs: Path
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(TEN_LINES.splitlines()) == 10
     file = tmp_path / "mine.yaml"
@@ -73,10 +73,10 @@ def test_a_ten_line_file_runs_a_folder_of_unprepared_images(
     assert told["state"] == "complete"
     assert [row["n"] for row in told["rows"]] == [2, 2]
     assert {row["dataset"] for row in told["rows"]} == {"folder"}
-    check_the_model(home, photographs)
+    check_the_model(home, photographs, monkeypatch)
 
 
-def check_the_model(home: Path, photographs: Path) -> None:
+def check_the_model(home: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The registered model is that of the best search, and says what it said on test."""
     import mlflow
     import pandas as pd
@@ -107,8 +107,8 @@ def check_the_model(home: Path, photographs: Path) -> None:
     scores = {metric.key: metric.value for metric in logged.metrics}
     assert scores["test/top1"] == row["test_top1"]
 
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow's, of type hints of its own
         model = mlflow.pyfunc.load_model(f"models:/{name}@best")
