@@ -17,6 +17,7 @@ from mcl_bench.results.entities import milliseconds, param_text
 from mcl_bench.results.experiment import BOARD, find_runs, open_board
 from mcl_bench.results.leaderboard import sweep_rows
 from mcl_bench.results.row import Row
+from mcl_bench.results.row_text import difference_text, top1_text, verdict_text
 from mcl_bench.results.runs import APART
 from mcl_bench.spec import flatten
 
@@ -60,22 +61,21 @@ TAGS = (
 
 
 SHOWN = (
-    "tags.`mcl.dataset`",
-    "tags.`mcl.backbone`",
-    "tags.`mcl.arm`",
+    "tags.`top-1 percent`",
+    "tags.`points`",
     "metrics.`test/top1_mean`",
-    "metrics.`test/top1_ci_low`",
-    "metrics.`test/top1_ci_high`",
-    "metrics.`seeds`",
     "metrics.`difference`",
     "metrics.`difference_ci_low`",
     "metrics.`difference_ci_high`",
     "metrics.`p_adjusted`",
     "metrics.`tier`",
+    "metrics.`seeds`",
+    "metrics.`test/top1_ci_low`",
+    "metrics.`test/top1_ci_high`",
     "metrics.`trials`",
     "metrics.`device_hours`",
 )
-"""The columns of the view that is called like the experiment."""
+"""The columns of the view that is called like the experiment, in their order."""
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """By this tag MLflow's page opens with the runs of an experiment."""
@@ -180,6 +180,8 @@ def _tags(row: Row) -> dict[str, str]:
     plain = row.to_dict()
     tags: dict[str, Any] = {f"mcl.{name}": plain[name] for name in TAGS}
     tags |= {"mcl.sweep": row.sweep, "mcl.baseline": row.aside.baseline}
+    points = (difference_text(row), verdict_text(row))
+    tags |= {"top-1 percent": top1_text(row), "points": ", ".join(text for text in points if text)}
     tags |= {f"setting.{key}": value for key, value in flatten(row.config or {}).items()}
     return {key: param_text(value) for key, value in tags.items() if value is not None}
 
@@ -195,6 +197,8 @@ def _view() -> str:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": SHOWN,
+        "columnOrder": ["attributes.`Run Name`", *SHOWN],
+        "columnWidths": {"attributes.`Run Name`": 220, "tags.`points`": 210},
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps({"name": BOARD, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})

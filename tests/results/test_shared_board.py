@@ -75,6 +75,8 @@ def test_a_row_holds_what_the_leaderboard_shows_and_every_setting(home: Path, to
             "ce",
         ]
         assert run.data.tags["setting.loss.name"] == row.arm
+        assert run.data.tags["top-1 percent"] == ("71.0 ± 2.5" if row.arm == "mc" else "52.0 ± 5.0")
+        assert run.data.tags["points"].startswith("+19.0 [" if row.arm == "mc" else "baseline")
     assert rows[f"story/{MC}"].data.metrics["difference"] == pytest.approx(0.19)
 
 
