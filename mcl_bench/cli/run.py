@@ -76,6 +76,12 @@ def sweep(
     if outcome.state not in {"interrupted", "stopped"}:
         keep_report(files.home() / "sweeps" / experiment.name, tracker, quiet=quiet)
     tell_unsent(tracker, experiment.name)
+    _tell_end(outcome, experiment)
+    raise typer.Exit(outcome.exit)
+
+
+def _tell_end(outcome: "SweepOutcome", experiment: "Experiment") -> None:
+    """Say what failed, and what goes on with a sweep that is not complete."""
     for record, log in outcome.failed:
         name = f"{record.cell}/{record.stage}-{record.trial}"
         typer.echo(f"failed: {name}: {record.cause} (see {log})", err=True)
@@ -87,7 +93,6 @@ def sweep(
         limits = experiment.spec.budget.model_dump(include={"hours", "device_hours"})
         names = " or ".join(f"budget.{key}" for key, limit in limits.items() if limit is not None)
         typer.echo(f"the budget is spent; raise {names} to go on", err=True)
-    raise typer.Exit(outcome.exit)
 
 
 def train(

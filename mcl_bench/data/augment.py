@@ -7,7 +7,7 @@ Legend: B batch, S stored pixels a side, c cropped pixels a side.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,6 +175,15 @@ def cropped(windows: Tensor, draw: Draw, crop: int) -> Tensor:
         factor = draw.brightness.to(windows.device)[:, None, None, None]
         images = (images * factor).clamp_(max=255)
     return images
+
+
+def normalisers(
+    mean: Sequence[float], std: Sequence[float], device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """The scale and the shift of `normalise`, 3×1×1 each: of mean and std (pixels in 0..1)."""
+    std_311 = torch.tensor(std, device=device).view(3, 1, 1)
+    shift = -torch.tensor(mean, device=device).view(3, 1, 1) / std_311
+    return 1 / (255 * std_311), shift
 
 
 def normalise(images: Tensor, *, scale: Tensor, shift: Tensor, out: Tensor) -> None:

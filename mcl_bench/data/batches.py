@@ -94,9 +94,7 @@ class Batches:
         self._sampling = data.balance == "sampling"
         self._stored = images.pixels.shape[-1]
         self._crop = self._stored if data.crop is None else data.crop
-        std_311 = torch.tensor(std, device=self._device).view(3, 1, 1)
-        self._scale = 1 / (255 * std_311)
-        self._shift = -torch.tensor(mean, device=self._device).view(3, 1, 1) / std_311
+        self._scale, self._shift = augment.normalisers(mean, std, self._device)
         if not len(self):
             raise DataError(
                 f"{len(indices)} images of {data.name} are too few to make a batch",

@@ -42,9 +42,7 @@ def shown(
         copy_window(
             pixels, top=int(draw.top[place]), left=int(draw.left[place]), out=windows[place]
         )
-    std_311 = torch.tensor(std, device=device).view(3, 1, 1)
-    shift = -torch.tensor(mean, device=device).view(3, 1, 1) / std_311
+    scale, shift = augment.normalisers(mean, std, device)
     images = torch.empty(windows.shape, device=device)
-    pixels_N3CC = torch.from_numpy(windows).to(device)
-    augment.normalise(pixels_N3CC, scale=1 / (255 * std_311), shift=shift, out=images)
+    augment.normalise(torch.from_numpy(windows).to(device), scale=scale, shift=shift, out=images)
     return images

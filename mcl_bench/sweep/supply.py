@@ -156,9 +156,8 @@ class Supply:
             self._retried[cell].extend(self._unanswered(cell))
             for trial in self._studies.trials(cell, "confirm"):
                 of = trial.attributes["of"]
-                if (
-                    self.plan.cells[cell].search[of].outcome == "retried"
-                ):  # nobody asks for its seed
+                # Nobody asks for the seeds of a search trial that is to run again.
+                if self.plan.cells[cell].search[of].outcome == "retried":
                     if trial.state == "RUNNING":
                         self._left.append((cell, "confirm", trial))
                     continue

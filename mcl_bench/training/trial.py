@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mcl_bench import data
 from mcl_bench.losses import Mixed, ObjectiveTerms, Outputs, build_objective
-from mcl_bench.records import EpochRecord, Report, TrialConfig, Word
+from mcl_bench.records import WEIGHTS, EpochRecord, Report, TrialConfig, Word
 from mcl_bench.spec import named_seed, trial_spec
 from mcl_bench.training.answers import write_answers
 from mcl_bench.training.channels import ChannelReport
@@ -187,7 +187,7 @@ class Training(Iterator[EpochRecord]):
             self._write_weights()
 
     def _write_weights(self) -> None:
-        path = Path(self.config.folder) / "weights.safetensors"
+        path = Path(self.config.folder) / WEIGHTS
         words = {
             "settings": json.dumps(dict(self.config.settings), ensure_ascii=False),
             "classes": json.dumps(self._inputs.classes, ensure_ascii=False),
