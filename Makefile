@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What takes an hour: `make bench` leaves it out.
+# What takes long: `make bench` leaves it out.
 LONG := benchmarks/data_scaling.py benchmarks/soak_trials.py
 
 .PHONY: install browser quickstart test lint bench bench-scaling soak clean
@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 quickstart: install
 	$(BIN)/mcl-bench sweep experiments/quickstart.yaml
 
-# `make soak` opens the page in a real browser: CHROMIUM, or Debian's package, installed if it can be.
+# The tests open pages in a real browser: CHROMIUM, or Debian's package, installed if it can be.
 browser:
 	@test -n "$$CHROMIUM" || command -v chromium > /dev/null || { \
 		sudo=""; test "$$(id -u)" = 0 || sudo="sudo -n"; \
@@ -27,7 +27,7 @@ browser:
 		$$sudo apt-get -qq install -y --no-install-recommends chromium > /dev/null; } || { \
 		echo "the tests need chromium: install it, or set CHROMIUM to its path" >&2; exit 1; }
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak"
 
 lint: install

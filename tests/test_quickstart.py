@@ -11,6 +11,7 @@ import optuna
 import pyarrow.parquet as pq
 import pytest
 import requests
+from browser import chromium, opened
 from mlflow_server import running_model
 from running import ROOT, mcl_bench, read_lines
 
@@ -107,6 +108,29 @@ def test_trials_are_built_in_no_more_processes_than_slots(home: Path) -> None:
     events = read_lines(home / "sweeps/quickstart/events.jsonl")
     pids = {event["pid"] for event in events if event["event"] == "report"}
     assert 1 <= len(pids) <= (os.cpu_count() or 1)
+
+
+def test_its_page_opens_says_who_wins_and_sorts_and_filters(
+    home: Path, rows: list[dict[str, Any]]
+) -> None:
+    page = home / "sweeps/quickstart/report.html"
+    top1 = {row["cell"]: row["test_top1_mean"] for row in rows}
+    with chromium() as browser:
+        for width in (1280, 390):
+            with opened(browser, page, width=width) as found:
+                assert found.draw_all() > 0
+                assert found.width <= width
+                cards = found.page.locator(".card").all_inner_texts()
+                assert [card.split()[0].lower() for card in cards] == ["parts", "elpv"]
+                for card in cards:
+                    assert any(word in card.lower() for word in ("wins", "undecided")), card
+                found.page.locator("#rows button[data-key=top1]").click()
+                shown = [top1[cell] for cell in found.cells]
+                assert shown == sorted(top1.values(), reverse=True)
+                found.page.locator("#filter").fill("elpv mc")
+                assert found.cells == ["elpv-convnet-mc"]
+                assert found.complaints == []
+                assert found.requests == []
 
 
 def test_the_registered_model_of_elpv_is_served_and_answers_for_a_photograph(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from functools import partial
@@ -18,12 +19,14 @@ from mcl_bench.cli.recorded import find_trial
 from mcl_bench.cli.report import keep_report
 from mcl_bench.cli.tally import Goal, Tally
 from mcl_bench.cli.unsent import tell_unsent
-from mcl_bench.records import EpochRecord, TrialRecord, UserError
+from mcl_bench.records import EpochRecord, RunError, TrialRecord, UserError
 
 if TYPE_CHECKING:
     from mcl_bench.results import SpooledTracker
     from mcl_bench.spec import Cell, Experiment
     from mcl_bench.sweep.run import SweepOutcome
+
+INTERRUPTED = "interrupted; the same command goes on with it"
 
 
 def sweep(
@@ -57,7 +60,7 @@ def sweep(
                 err=as_json,
             )
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on with it", err=True)
+        typer.echo(INTERRUPTED, err=True)
         raise typer.Exit(130) from None
     from mcl_bench import results
 
@@ -206,12 +209,19 @@ def _run(
         records=() if new else results.read_records(home / "sweeps" / experiment.name),
     )
     with shown(tally, err=err, quiet=quiet, verbose=verbose) as listener:
+
+        def abandon(death: RunError | None) -> None:
+            listener.__exit__(None, None, None)  # the terminal is as it was
+            typer.echo(INTERRUPTED if death is None else f"mcl-bench: {death}", err=True)
+            os._exit(130 if death is None else death.exit_code)
+
         outlets = Outlets(
             tracker=tracker,
             write_table=partial(results.write_table, metric=spec.search.metric),
             listener=listener,
             check=partial(check, experiment),
             progress=listener.packing,
+            abandon=abandon,
         )
         return run_sweep(
             experiment, home=home, outlets=outlets, address=address, verbose=verbose, new=new

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from mcl_bench.records import RunError, UserError
 from mcl_bench.spec import ResourcesSpec
 from mcl_bench.sweep.places import Need, Node, refuse_oversized
-from mcl_bench.sweep.watch import death_of_ray
+from mcl_bench.sweep.watch import Abandon, Watch, watching
 
 PROBE_SECONDS = 5.0
 """How long a cluster's address may take to answer."""
@@ -34,11 +34,11 @@ MUTE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS
 
 
 @contextmanager
-def connected(address: str | None, *, verbose: bool = False) -> Iterator[None]:
-    """Be connected to the cluster while the block runs.
+def connected(address: str | None, *, abandon: Abandon, verbose: bool = False) -> Iterator[Watch]:
+    """Be connected to the cluster while the block runs; gives the watch that is kept on it.
 
     Without an address a local Ray of this process is started, with a token of its own and no
-    dashboard, and ended afterwards.
+    dashboard, and ended afterwards; where it dies and holds this process, `abandon` is called.
 
     Raises:
         UserError: no cluster answers at `address`.
@@ -78,14 +78,16 @@ def connected(address: str | None, *, verbose: bool = False) -> Iterator[None]:
         signal.signal(signal.SIGTERM, on_terminate)  # Ray has set its own
     for name in ("ray", "ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(level)
-    try:
-        yield
-    except Exception as error:
-        if address is None and (death := death_of_ray()) is not None:
-            raise death from error
-        raise
-    finally:
-        ray.shutdown()
+    with watching(abandon) as watch:
+        try:
+            yield watch
+        except Exception as error:
+            if address is None and (death := watch.look()) is not None:
+                raise death from error
+            raise
+        finally:
+            watch.look_no_more()
+            ray.shutdown()
 
 
 @contextmanager

@@ -103,6 +103,11 @@ class Driver:
         self.fault = self.fault or fault
         self.stop()
 
+    def lose_ray(self, death: UserError) -> None:
+        """Stop because Ray has died; trials that had been told to leave take no harm from that."""
+        if not self.stopping:
+            self.break_off(death)
+
     def open(self) -> None:
         """Open the record: the runs of the sweep and its cells, and what a crash left undone.
 

@@ -146,6 +146,14 @@ class Places:
         """Whether a node would have room for such a trial, if nothing else ran there."""
         return any(room.node.has(need) for room in self._rooms.values())
 
+    def homeless(self) -> list[str]:
+        """The leases that are on no node, where none would have room for them either."""
+        return [
+            lease
+            for lease, holder in self._holders.items()
+            if holder.node is None and not self.can_hold(holder.need)
+        ]
+
     def count(self, need: Need) -> int:
         """How many such trials run at once while nothing else does."""
         return sum(room.node.count(need) for room in self._rooms.values())

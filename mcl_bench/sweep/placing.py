@@ -109,11 +109,16 @@ class Placer:
             self._tell_homeless()
 
     def _tell_homeless(self) -> None:
-        """Say of a cell, once, that the nodes that could hold its trials are gone."""
-        homeless = {cell for cell in self._needs if not self._can_hold(cell)}
-        for cell in sorted(homeless - self._told):
-            self._tell(f"{cell}: no node can hold its trials now; they wait for one")
-        self._told = homeless
+        """Say once that the nodes are gone which could hold a cell's trials, or one run alone."""
+        cells = {cell for cell in self._needs if not self._can_hold(cell)}
+        lone = {self._cells[lease] for lease in self._places.homeless()} - cells
+        said = {f"{cell}: no node can hold its trials now; they wait for one" for cell in cells} | {
+            f"{cell}: no node can hold its trial that is to run alone now; it waits for one"
+            for cell in lone
+        }
+        for text in sorted(said - self._told):
+            self._tell(text)
+        self._told = said
 
     def _has_room(self, cell: str) -> bool:
         return self._below_limit(cell) and self._places.fits(self._needs[cell])

@@ -26,7 +26,7 @@ from mcl_bench.sweep.settings import Progress, Settings, cell_words, sources
 from mcl_bench.sweep.storage import Storage, storage_at
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.tracker import Tracker
-from mcl_bench.sweep.watch import watched
+from mcl_bench.sweep.watch import Watch
 
 if TYPE_CHECKING:
     from mcl_bench.sweep.nodes import Nodes
@@ -58,7 +58,9 @@ class SweepOutcome:
 class Outlets:
     """Whom a sweep tells what: the record for people, the table, and who watches it.
 
-    `check` looks at data and networks, before anything is packed or started.
+    `check` looks at data and networks, before anything is packed or started. `abandon` ends the
+    process where a Ray that has died holds the main thread: it tells of the death, or, with None,
+    that the sweep had been asked to leave.
     """
 
     tracker: Tracker
@@ -66,6 +68,7 @@ class Outlets:
     listener: Listener
     check: Callable[[], None]
     progress: Progress | None = None
+    abandon: Callable[[RunError | None], None] = lambda _death: None
 
 
 def run_sweep(
@@ -187,9 +190,14 @@ def _run(
         start()
         driver.end(_state(driver))
         return _outcome(driver, book, _state(driver))
-    with connected(address, verbose=verbose):
+
+    def abandon(death: RunError) -> None:
+        asked = driver.stopping and driver.fault is None
+        outlets.abandon(None if asked else death)
+
+    with connected(address, abandon=abandon, verbose=verbose) as watch:
         nodes = _nodes(experiment, book, settings, local=not address)
-        state = _drive(experiment, driver, book, nodes, start=start, verbose=verbose)
+        state = _drive(experiment, driver, book, nodes, watch, start=start, verbose=verbose)
     return _outcome(driver, book, state)
 
 
@@ -233,6 +241,7 @@ def _drive(
     driver: Driver,
     book: Book,
     nodes: "Nodes",
+    watch: Watch,
     *,
     start: Callable[[], None],
     verbose: bool,
@@ -260,11 +269,14 @@ def _drive(
             tell=book.note,
         )
         try:
-            with _interruptible(driver), watched(driver.break_off):
+            with _interruptible(driver), watch.telling(driver.lose_ray):
                 driver.begin(needs, slots=min(slots, limit or slots), alone=whole)
                 execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
+        except Exception:
+            if not (driver.stopping and watch.look()):
+                raise
     if driver.fault is not None:
         raise driver.fault
     if driver.broken is not None:

@@ -16,8 +16,8 @@ SMALL = (
     "train.epochs=1",
     "train.schedule.warmup_epochs=0",
     "train.batch_size=16",
-    "search.trials=2",
-    "confirm.seeds=2",
+    "search.trials=1",
+    "confirm.seeds=1",
 )
 CELLS = [
     f"cub200-{model}-{arm}" for model in ("resnet50", "resnet50_adapter") for arm in ("ce", "mc")
@@ -52,7 +52,7 @@ def test_overrides_alone_run_it_on_a_small_tree(tmp_path: Path, tree: Path) -> N
     assert sorted(rows) == CELLS
     for cell, row in rows.items():
         adapted = "adapter" in cell
-        assert (row["dataset"], row["weights"], row["n"]) == ("cub200", "none", 2)
+        assert (row["dataset"], row["weights"], row["n"]) == ("cub200", "none", 1)
         assert row["xi"] in ({str(xi) for xi in range(2, 11)} if adapted else {"170-171"})
         assert row["maps"] == (12 * int(row["xi"]) if adapted else 2048)
 

@@ -8,9 +8,6 @@ from mlflow_server import running_mlflow
 from playwright.sync_api import Page, expect
 from running import mcl_bench
 
-pytestmark = pytest.mark.soak
-"""They need Chromium, which `make soak` installs."""
-
 CELLS = ("parts-convnet-ce", "parts-convnet-mc")
 
 

@@ -17,9 +17,6 @@ from results_stories import CE, EXPERIMENT, MC, record, write_sweep
 from mcl_bench.cli.report import write_report
 from mcl_bench.records import TrialRecord
 
-pytestmark = pytest.mark.soak
-"""They need Chromium, which `make soak` installs."""
-
 NASTY = [
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 2">',

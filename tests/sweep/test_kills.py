@@ -1,5 +1,6 @@
 """Kills for real: whatever dies, the same command ends the sweep as if nothing had happened."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -116,6 +117,27 @@ def test_a_raylet_killed_ends_the_drive_with_a_message_and_the_same_command_goes
         assert sweep.wait(timeout=60) == 1
     said = (tmp_path / "out.txt").read_text()
     assert "the local Ray has died (raylet)" in said, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said, said
+    mcl_bench("sweep", str(file), *OVERRIDES, home=home)
+    EXPECTED.check(home)
+    assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
+
+
+def test_a_sigterm_to_every_process_at_once_is_left_soon_and_the_same_command_goes_on(
+    file: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """As a batch system or an init sends it; Ray itself would hold the driver for a minute."""
+    home = tmp_path / "runs"
+    with sweeping(file, home) as sweep:
+        wait_for(lambda: has_reported(home), sweep)
+        driver = psutil.Process(sweep.pid)
+        for process in (driver, *driver.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        code = sweep.wait(timeout=40)
+    said = (tmp_path / "out.txt").read_text()
+    assert code in {130, 1}, "Ray was dead before the driver had heard of the signal, or after"
     assert "the same command goes on" in said
     assert "Traceback" not in said, said
     mcl_bench("sweep", str(file), *OVERRIDES, home=home)

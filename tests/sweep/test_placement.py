@@ -117,7 +117,9 @@ def make_driver(tmp_path: Path, tiny_experiment: str) -> Iterator[MakeDriver]:
     """Makes a driver of two cells, of random search without a pruner; its records are real."""
     with ExitStack() as opened:
 
-        def make(needs: dict[str, Need], *overrides: str) -> Driver:
+        def make(
+            needs: dict[str, Need], *overrides: str, alone: dict[str, Need] | None = None
+        ) -> Driver:
             file, home = tmp_path / "tiny.yaml", tmp_path / "runs"
             file.write_text(tiny_experiment)
             experiment = load(file, ["search.pruner=none", "confirm.seeds=1", *overrides])
@@ -145,7 +147,7 @@ def make_driver(tmp_path: Path, tiny_experiment: str) -> Iterator[MakeDriver]:
             )
             driver = Driver(experiment, book=book, studies=studies, settings=settings)
             driver.open()
-            driver.begin(needs)
+            driver.begin(needs, alone=alone)
             return driver
 
         yield make
@@ -205,12 +207,23 @@ class Line:
         self.nodes = list(nodes)
         self.cluster.follow(nodes)
 
-    def end_first(self) -> None:
-        """Let the trial that started first end."""
+    def leave_first(self) -> Launch:
+        """Let the trial that started first leave its node; the driver has not heard of it yet."""
         lease = next(iter(self.running))
-        launch = self.running.pop(lease)
         self.cluster.free(lease)
         self.now += FOLLOW_SECONDS
+        return self.running.pop(lease)
+
+    def lose_first(self, cause: str) -> None:
+        """Let the worker of the trial that started first be killed."""
+        lease = self.leave_first().trial.lease
+        self.placer.free(lease)
+        self.driver.on_lost(lease, cause=cause)
+
+    def end_first(self) -> None:
+        """Let the trial that started first end."""
+        launch = self.leave_first()
+        lease = launch.trial.lease
         search = {"val/top1": 0.5, "val/macro_top1": 0.5, "val/loss": 1.0, "train/loss": 1.0}
         scores = search if launch.trial.id.stage == "search" else {"test/top1": 0.5}
         record = EpochRecord(epoch=1, timestamp_ms=1, metrics=scores, last=True)
@@ -279,3 +292,27 @@ def test_slots_follow_the_nodes_and_a_cell_without_a_node_says_so(
     line.end_first()
     line.fill()
     assert line.used() == 5
+
+
+def test_a_trial_that_is_to_run_alone_says_so_where_its_node_has_gone_and_waits_for_another(
+    make_driver: MakeDriver,
+) -> None:
+    needs: dict[str, Need] = {SMALL: ONE, BIG: ONE}
+    driver = make_driver(needs, alone={cell: {"CPU": 4.0, "GPU": 0.0} for cell in needs})
+    line = Line(driver, needs, [node("a", 1), node("b", 4)])
+    line.fill()
+    lost = line.started[0]
+    line.follow(node("a", 1))
+    line.lose_first("oom: Task was killed")
+    line.fill()
+    assert [launch.alone for launch in line.waiting] == [True]
+    for _ in range(2):
+        line.end_first()
+        line.fill()
+    told = f"{lost}: no node can hold its trial that is to run alone now; it waits for one"
+    assert line.notes == [told]
+    line.follow(node("a", 1), node("c", 4))
+    while not line.fill():
+        line.end_first()
+    assert line.waiting == []
+    assert line.notes == [told]
