@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcl_bench.records import DataError
+from mcl_bench.results.board_note import Line, board_note
 from mcl_bench.results.entities import milliseconds, param_text
 from mcl_bench.results.experiment import BOARD, find_runs, open_board
 from mcl_bench.results.leaderboard import sweep_rows
@@ -81,6 +82,9 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """By this tag MLflow's page opens with the runs of an experiment."""
 
 NOTE = "mlflow.note.content"
+NEWEST = 200
+"""So many rows are looked at for the words above the table."""
+
 VIEWS = "mlflow.sharedViewState."
 """What the tags of views that MLflow's page offers begin with, as it writes them (3.17)."""
 
@@ -102,7 +106,7 @@ class SharedBoard:
     def __init__(self, client: "MlflowClient", *, uri: str, home: Path) -> None:
         self._client = client
         self._experiment, tags = open_board(client, uri=uri, home=home)
-        for key, text in {**KIND, NOTE: ABOUT, f"{VIEWS}{BOARD}": _view()}.items():
+        for key, text in {**KIND, f"{VIEWS}{BOARD}": _view()}.items():
             if key not in tags:
                 client.set_experiment_tag(self._experiment, key, text)
 
@@ -122,12 +126,29 @@ class SharedBoard:
         for row in rows:
             run = there.get(row.cell) or self._make(row, sweep_id)
             _update(self._client, run, row, at=at)
+        self._tell_newest()
+
+    def _tell_newest(self) -> None:
+        """Say in words above the table what the newest sweeps found; what people wrote stays."""
+        there = self._client.get_experiment(self._experiment).tags.get(NOTE)
+        if there and not there.endswith(ABOUT):
+            return
+        runs = self._client.search_runs(
+            [self._experiment],
+            filter_string=f"tags.`mcl.kind` = '{BOARD}'",
+            max_results=NEWEST,
+            order_by=["attributes.start_time DESC"],
+        )
+        note = board_note((Line.of(run.data.tags, run.data.metrics) for run in runs), ABOUT)
+        if note != there:
+            self._client.set_experiment_tag(self._experiment, NOTE, note)
 
     def rename(self, *, sweep_id: str, name: str) -> None:
         """Let the rows of a sweep bear another name of it."""
         for cell, run in self._rows(sweep_id).items():
             self._client.set_tag(run.info.run_id, "mcl.sweep", name)
             self._client.update_run(run.info.run_id, name=f"{name}/{cell}")
+        self._tell_newest()
 
     def _make(self, row: Row, sweep_id: str) -> "Run":
         tags = {"mcl.kind": BOARD, "mcl.sweep_id": sweep_id, "mcl.cell": row.cell}

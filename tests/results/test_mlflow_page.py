@@ -64,3 +64,4 @@ def test_the_leaderboards_view_has_its_columns_and_the_best_first(page: Page, se
         expect(grid.get_by_text(name, exact=True)).to_be_visible(timeout=OPEN_MS)
     for cell in CELLS:
         expect(grid.get_by_text(f"tiny/{cell}")).to_be_visible()
+    expect(page.get_by_text("tiny, parts · convnet: ")).to_be_visible()

@@ -9,8 +9,9 @@ from results_stories import CE, MC, confirms, record, write_sweep
 
 from mcl_bench.records import UserError
 from mcl_bench.results import MlflowTracker
+from mcl_bench.results.board_note import Line, board_note
 from mcl_bench.results.leaderboard import sweep_rows
-from mcl_bench.results.shared_board import METRICS, SharedBoard
+from mcl_bench.results.shared_board import ABOUT, METRICS, NOTE, SharedBoard
 from mcl_bench.results.store import embedded_uri, open_client
 
 ID = "0a1b2c3d"
@@ -32,6 +33,11 @@ class Told:
         rows = {run.info.run_name: run for run in runs}
         assert len(rows) == len(runs)
         return rows
+
+    def note(self) -> str:
+        found = self.client.get_experiment_by_name("leaderboard")
+        assert found is not None
+        return str(found.tags[NOTE])
 
     def steps(self, run: Any) -> list[tuple[int, float]]:
         history = self.client.get_metric_history(run.info.run_id, "test/top1_mean")
@@ -124,6 +130,44 @@ def test_a_renamed_sweep_keeps_its_rows_and_a_damaged_record_leaves_them(
     assert rows.keys() == {f"story.1/{CE}", f"story.1/{MC}"}
     assert {run.data.tags["mcl.sweep"] for run in rows.values()} == {"story.1"}
     assert rows[f"story.1/{MC}"].data.metrics["test/top1_mean"] == pytest.approx(0.71)
+
+
+def test_the_newest_sweeps_are_told_in_words_above_the_table(home: Path, told: Told) -> None:
+    told.board.keep(story(home), sweep_id=ID, at=100.0)
+    first, _, about = told.note().partition("\n\n")
+    assert first == (
+        "- story, parts · convnet: **mc** 71.0 ± 2.5 % (+19.0 [+16.5, +21.5], p <0.001); "
+        "**ce** 52.0 ± 5.0 % (baseline)"
+    )
+    assert about == ABOUT
+    told.board.rename(sweep_id=ID, name="story.1")
+    assert told.note().startswith("- story.1, ")
+
+
+def test_what_a_person_wrote_above_the_table_stays(home: Path, told: Told) -> None:
+    told.board.keep(story(home), sweep_id=ID, at=100.0)
+    (run, *_) = told.rows().values()
+    told.client.set_experiment_tag(run.info.experiment_id, NOTE, "ours, not yours")
+    told.board.keep(story(home, mc=[0.6, 0.61, 0.62]), sweep_id=ID, at=200.0)
+    assert told.note() == "ours, not yours"
+
+
+def line(sweep: str, arm: str = "mc", mean: float | None = 0.5) -> Line:
+    return Line(
+        sweep=sweep, group="a · b", arm=arm, top1="50.0", points="baseline", mean=mean, p=None
+    )
+
+
+def test_the_words_fit_into_what_mlflow_keeps_and_names_stay_text() -> None:
+    note = board_note([line(f"sweep{number}") for number in range(500)], ABOUT)
+    assert len(note) < 5000
+    items = note.split("\n\n")[0].splitlines()
+    assert items[0].startswith("- sweep0, ")
+    assert items[-1] == f"- and {500 - len(items) + 1} more, in the table"
+    odd = board_note([line("s", arm="<b>*x*\n", mean=None), line("s", arm="<b>*x*\n")], ABOUT)
+    assert odd.startswith("- s, a · b: **\\<b\\>\\*x\\*** 50.0 % (baseline)\n")
+    assert board_note([line("s", mean=None)], ABOUT).startswith("- s, a · b: nothing confirmed\n")
+    assert board_note([], ABOUT) == ABOUT
 
 
 def test_no_sweep_may_have_the_leaderboards_name(home: Path) -> None:
