@@ -15,7 +15,7 @@ from mcl_bench.sweep.driver import Driver
 from mcl_bench.sweep.places import Node
 from mcl_bench.sweep.placing import Placer
 from mcl_bench.sweep.trials import Launch
-from mcl_bench.sweep.watch import Abandon, Watch
+from mcl_bench.sweep.watch import Abandon, RayWatch
 from mcl_bench.sweep.worker import Spoiled, TrialWorker
 
 
@@ -85,8 +85,8 @@ def install() -> None:
 
 
 @contextmanager
-def _connected(_address: str | None, *, abandon: Abandon, verbose: bool) -> Iterator[Watch]:  # noqa: ARG001
-    yield Watch(abandon)
+def _connected(_address: str | None, *, abandon: Abandon, verbose: bool) -> Iterator[RayWatch]:  # noqa: ARG001
+    yield RayWatch(abandon)
 
 
 def _execute(driver: Driver, placer: Placer, *, nodes: Any, verbose: bool = False) -> None:  # noqa: ARG001

@@ -19,7 +19,7 @@ from mcl_bench.cli.recorded import find_trial
 from mcl_bench.cli.report import keep_report
 from mcl_bench.cli.tally import Goal, Tally
 from mcl_bench.cli.unsent import tell_unsent
-from mcl_bench.records import EpochRecord, RunError, TrialRecord, UserError
+from mcl_bench.records import EpochRecord, TrialRecord, UserError
 
 if TYPE_CHECKING:
     from mcl_bench.results import SpooledTracker
@@ -210,10 +210,12 @@ def _run(
     )
     with shown(tally, err=err, quiet=quiet, verbose=verbose) as listener:
 
-        def abandon(death: RunError | None) -> None:
-            listener.__exit__(None, None, None)  # the terminal is as it was
-            typer.echo(INTERRUPTED if death is None else f"mcl-bench: {death}", err=True)
-            os._exit(130 if death is None else death.exit_code)
+        def abandon(why: UserError | None) -> None:
+            try:
+                listener.__exit__(None, None, None)  # the terminal is as it was
+                typer.echo(INTERRUPTED if why is None else f"mcl-bench: {why}", err=True)
+            finally:  # the terminal may be gone
+                os._exit(130 if why is None else why.exit_code)
 
         outlets = Outlets(
             tracker=tracker,

@@ -19,9 +19,13 @@ ARMS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row of the leaderboard, as MLflow holds it; `mean` is a fraction, None: not confirmed."""
+    """One row of the leaderboard, as MLflow holds it; `mean` is a fraction, None: not confirmed.
+
+    `group` names the data × model, within which arms are compared.
+    """
 
     sweep: str
+    sweep_id: str
     group: str
     arm: str
     top1: str
@@ -34,9 +38,10 @@ class Line:
         """The row that a run holds."""
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         return cls(
-            sweep=tags.get("mcl.sweep", ""),
-            group=f"{tags.get('mcl.dataset', '')} · {tags.get('mcl.backbone', '')}",
-            arm=tags.get("mcl.arm", ""),
+            sweep=tags["mcl.sweep"],
+            sweep_id=tags["mcl.sweep_id"],
+            group=tags["mcl.group"],
+            arm=tags["mcl.arm"],
             top1=tags.get("top-1 percent", ""),
             points=tags.get("points", ""),
             mean=known.get("test/top1_mean"),
@@ -56,15 +61,15 @@ def board_note(lines: Iterable[Line], about: str) -> str:
     """
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
-        groups.setdefault((line.sweep, line.group), []).append(line)
+        groups.setdefault((line.sweep_id, line.group), []).append(line)
     items: list[str] = []
-    for (sweep, group), found in groups.items():
+    for found in groups.values():
         best = sorted((line for line in found if line.mean is not None), key=_least_first)
         told = "; ".join(line.text() for line in best[:ARMS]) or "nothing confirmed"
         more = f"; and {len(best) - ARMS} more" if len(best) > ARMS else ""
-        item = f"- {_plain(sweep)}, {_plain(group)}: {told}{more}"
+        item = f"- {_plain(found[0].sweep)}, {_plain(found[0].group)}: {told}{more}"
         if sum(map(len, items)) + len(item) + len(about) > LONGEST:
-            items.append(f"- and {len(groups) - len(items)} more, in the table")
+            items.append("- and more, in the table")
             break
         items.append(item)
     return "\n".join([*items, "", about]) if items else about

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from mcl_bench.records import RunError, UserError
 from mcl_bench.spec import ResourcesSpec
 from mcl_bench.sweep.places import Need, Node, refuse_oversized
-from mcl_bench.sweep.watch import Abandon, Watch, watching
+from mcl_bench.sweep.watch import HELD_SECONDS, SHUTDOWN_SECONDS, Abandon, RayWatch
 
 PROBE_SECONDS = 5.0
 """How long a cluster's address may take to answer."""
@@ -34,7 +34,9 @@ MUTE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS
 
 
 @contextmanager
-def connected(address: str | None, *, abandon: Abandon, verbose: bool = False) -> Iterator[Watch]:
+def connected(
+    address: str | None, *, abandon: Abandon, verbose: bool = False
+) -> Iterator[RayWatch]:
     """Be connected to the cluster while the block runs; gives the watch that is kept on it.
 
     Without an address a local Ray of this process is started, with a token of its own and no
@@ -78,15 +80,15 @@ def connected(address: str | None, *, abandon: Abandon, verbose: bool = False) -
         signal.signal(signal.SIGTERM, on_terminate)  # Ray has set its own
     for name in ("ray", "ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(level)
-    with watching(abandon) as watch:
-        try:
-            yield watch
-        except Exception as error:
-            if address is None and (death := watch.look()) is not None:
-                raise death from error
-            raise
-        finally:
-            watch.look_no_more()
+    watch = RayWatch(abandon)
+    try:
+        yield watch
+    except Exception as error:
+        if address is None and (death := watch.look()) is not None:
+            raise death from error
+        raise
+    finally:
+        with watch.over(seconds=HELD_SECONDS if watch.look() else SHUTDOWN_SECONDS):
             ray.shutdown()
 
 

@@ -26,7 +26,7 @@ from mcl_bench.sweep.settings import Progress, Settings, cell_words, sources
 from mcl_bench.sweep.storage import Storage, storage_at
 from mcl_bench.sweep.studies import Studies
 from mcl_bench.sweep.tracker import Tracker
-from mcl_bench.sweep.watch import Watch
+from mcl_bench.sweep.watch import RayWatch
 
 if TYPE_CHECKING:
     from mcl_bench.sweep.nodes import Nodes
@@ -59,8 +59,8 @@ class Outlets:
     """Whom a sweep tells what: the record for people, the table, and who watches it.
 
     `check` looks at data and networks, before anything is packed or started. `abandon` ends the
-    process where a Ray that has died holds the main thread: it tells of the death, or, with None,
-    that the sweep had been asked to leave.
+    process where a Ray that has died holds the main thread: it tells why, or, with None, that the
+    sweep had been asked to leave.
     """
 
     tracker: Tracker
@@ -68,7 +68,7 @@ class Outlets:
     listener: Listener
     check: Callable[[], None]
     progress: Progress | None = None
-    abandon: Callable[[RunError | None], None] = lambda _death: None
+    abandon: Callable[[UserError | None], None] = lambda _why: None
 
 
 def run_sweep(
@@ -192,8 +192,8 @@ def _run(
         return _outcome(driver, book, _state(driver))
 
     def abandon(death: RunError) -> None:
-        asked = driver.stopping and driver.fault is None
-        outlets.abandon(None if asked else death)
+        why = driver.fault or driver.broken
+        outlets.abandon(why or (None if driver.stopping else death))
 
     with connected(address, abandon=abandon, verbose=verbose) as watch:
         nodes = _nodes(experiment, book, settings, local=not address)
@@ -241,7 +241,7 @@ def _drive(
     driver: Driver,
     book: Book,
     nodes: "Nodes",
-    watch: Watch,
+    watch: RayWatch,
     *,
     start: Callable[[], None],
     verbose: bool,
@@ -269,14 +269,17 @@ def _drive(
             tell=book.note,
         )
         try:
-            with _interruptible(driver), watch.telling(driver.lose_ray):
+            with _interruptible(driver), watch.over(driver.lose_ray):
                 driver.begin(needs, slots=min(slots, limit or slots), alone=whole)
                 execute(driver, placer, nodes=nodes, verbose=verbose)
         except KeyboardInterrupt:
             driver.stopping = True
-        except Exception:
+        except UserError:
+            raise
+        except Exception as error:
             if not (driver.stopping and watch.look()):
                 raise
+            book.note(f"Ray died while trials left: {type(error).__name__}")
     if driver.fault is not None:
         raise driver.fault
     if driver.broken is not None:

@@ -63,5 +63,5 @@ def test_the_leaderboards_view_has_its_columns_and_the_best_first(page: Page, se
     for name in ("test/top1_mean", "difference", "p_adjusted", "tier"):
         expect(grid.get_by_text(name, exact=True)).to_be_visible(timeout=OPEN_MS)
     for cell in CELLS:
-        expect(grid.get_by_text(f"tiny/{cell}")).to_be_visible()
-    expect(page.get_by_text("tiny, parts · convnet: ")).to_be_visible()
+        expect(grid.get_by_text(f"tiny/{cell}")).to_be_visible(timeout=OPEN_MS)
+    expect(page.get_by_text("tiny, parts · convnet: ")).to_be_visible(timeout=OPEN_MS)
