@@ -8,6 +8,8 @@ from mlflow_server import running_mlflow
 from playwright.sync_api import Page, expect
 from running import mcl_bench
 
+pytestmark = pytest.mark.soak
+
 CELLS = ("parts-convnet-ce", "parts-convnet-mc")
 
 

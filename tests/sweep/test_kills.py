@@ -124,6 +124,7 @@ def test_a_raylet_killed_ends_the_drive_with_a_message_and_the_same_command_goes
     assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
 
 
+@pytest.mark.soak
 def test_a_sigterm_to_every_process_at_once_is_left_soon_and_the_same_command_goes_on(
     file: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def test_ctrl_c_on_a_terminal_checkpoints_leaves_and_goes_on(
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     with subprocess.Popen(
-        command("sweep", str(file), *LONG, "train.epochs=100", "search.trials=1"),
+        command("sweep", str(file), *LONG, "search.trials=1"),
         env=environment(home),
         stdin=follower,
         stdout=follower,
@@ -82,12 +82,10 @@ def test_ctrl_c_on_a_terminal_checkpoints_leaves_and_goes_on(
     told = json.loads(mcl_bench("status", "--json", home=home).stdout)["sweeps"][0]
     assert told["state"] == "interrupted"
 
-    done = mcl_bench(
-        "sweep", str(file), *LONG, "train.epochs=100", "search.trials=1", home=home, timeout=280
-    )
+    done = mcl_bench("sweep", str(file), *LONG, "search.trials=1", home=home, timeout=280)
     assert "already reported" not in done.stderr
     rows = [row for row in table(home) if row["stage"] == "search"]
-    assert all(len(row["epochs"]) == 100 for row in rows)
+    assert all(len(row["epochs"]) == 60 for row in rows)
     told = [e for e in events(home) if e["event"] == "report" and e["stage"] == "search"]
     begun = {e["cell"] for e in events(home)[:told_before] if e["event"] == "report"}
     assert begun
