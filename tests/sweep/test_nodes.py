@@ -33,7 +33,7 @@ SMALL = ("search.trials=3", "confirm.seeds=1", f"train.epochs={EPOCHS}", "search
 SHARES = {"whole": 1.0, "half": 0.5, "cpu": 0.0}
 """The GPU that a trial of each model of `SIZES` is given."""
 
-LONG = "data.options.train_per_class=80"
+LONG = "data.options.train_per_class=240"
 """Trials that take longer than a worker's start: shorter ones all go to workers that are there."""
 EXPECTED = Expected(
     name="tiny",
