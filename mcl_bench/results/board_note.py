@@ -64,7 +64,7 @@ def board_note(lines: Iterable[Line], about: str) -> str:
         groups.setdefault((line.sweep_id, line.group), []).append(line)
     items: list[str] = []
     for found in groups.values():
-        best = sorted((line for line in found if line.mean is not None), key=_least_first)
+        best = sorted((line for line in found if line.mean is not None), key=_best_first)
         told = "; ".join(line.text() for line in best[:ARMS]) or "nothing confirmed"
         more = f"; and {len(best) - ARMS} more" if len(best) > ARMS else ""
         item = f"- {_plain(found[0].sweep)}, {_plain(found[0].group)}: {told}{more}"
@@ -75,7 +75,7 @@ def board_note(lines: Iterable[Line], about: str) -> str:
     return "\n".join([*items, "", about]) if items else about
 
 
-def _least_first(line: Line) -> float:
+def _best_first(line: Line) -> float:
     return -(line.mean or 0.0)
 
 

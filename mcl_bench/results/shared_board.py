@@ -144,11 +144,14 @@ class SharedBoard:
             max_results=NEWEST,
             order_by=["attributes.start_time DESC"],
         )
-        told = [run for run in runs if "mcl.group" in run.data.tags]  # older ones know no group
-        if len(runs) == NEWEST:  # of the last one some rows may be missing
-            last = told[-1].data.tags["mcl.sweep_id"] if told else None
-            told = [run for run in told if run.data.tags["mcl.sweep_id"] != last]
-        note = board_note((Line.of(run.data.tags, run.data.metrics) for run in told), ABOUT)
+        # Of the last sweep some rows may be missing; rows of an older version know no group.
+        cut = runs[-1].data.tags["mcl.sweep_id"] if len(runs) == NEWEST else None
+        lines = [
+            Line.of(run.data.tags, run.data.metrics)
+            for run in runs
+            if "mcl.group" in run.data.tags and run.data.tags["mcl.sweep_id"] != cut
+        ]
+        note = board_note(lines, ABOUT)
         if note != there:
             # Both, since a crash may come between the two writes.
             ours = f"{_digest(there or '')} {_digest(note)}"

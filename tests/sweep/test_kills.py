@@ -72,6 +72,13 @@ def has_reported(home: Path, *, stage: str = "search") -> bool:
     return any(event["event"] == "report" and event["stage"] == stage for event in events(home))
 
 
+def go_on(file: Path, home: Path, undisturbed: Path) -> None:
+    """Run the same command again: the sweep ends as the undisturbed one did."""
+    mcl_bench("sweep", str(file), *OVERRIDES, home=home)
+    EXPECTED.check(home)
+    assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory, tiny_experiment: str) -> Path:
     path = tmp_path_factory.mktemp("kills") / "tiny.yaml"
@@ -119,9 +126,7 @@ def test_a_raylet_killed_ends_the_drive_with_a_message_and_the_same_command_goes
     assert "the local Ray has died (raylet)" in said, said
     assert "the same command goes on" in said
     assert "Traceback" not in said, said
-    mcl_bench("sweep", str(file), *OVERRIDES, home=home)
-    EXPECTED.check(home)
-    assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
+    go_on(file, home, undisturbed)
 
 
 @pytest.mark.soak
@@ -141,9 +146,7 @@ def test_a_sigterm_to_every_process_at_once_is_left_soon_and_the_same_command_go
     assert code in {130, 1}, "Ray was dead before the driver had heard of the signal, or after"
     assert "the same command goes on" in said
     assert "Traceback" not in said, said
-    mcl_bench("sweep", str(file), *OVERRIDES, home=home)
-    EXPECTED.check(home)
-    assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
+    go_on(file, home, undisturbed)
 
 
 def test_all_killed_at_once_in_the_confirm_stage_and_the_same_command_goes_on(
@@ -153,9 +156,7 @@ def test_all_killed_at_once_in_the_confirm_stage_and_the_same_command_goes_on(
     with sweeping(file, home) as sweep:
         wait_for(lambda: has_reported(home, stage="confirm"), sweep)
         kill_tree(sweep.pid)
-    mcl_bench("sweep", str(file), *OVERRIDES, home=home)
-    EXPECTED.check(home)
-    assert EXPECTED.values(home) == EXPECTED.values(undisturbed)
+    go_on(file, home, undisturbed)
 
 
 def test_a_driver_killed_alone_leaves_nothing_that_spoils_its_successor(
